@@ -1,0 +1,130 @@
+"""What graphrec answers: lists with reasons and provenance, and reports of what it did."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class _Answer:
+    """Turns a frozen dataclass into plain data for JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for `json.dumps`."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+@dataclass(frozen=True)
+class Reason(_Answer):
+    """One sentence that speaks for an item, and the item it refers to, if any."""
+
+    text: str
+    item: str | None = None
+    witnesses: int = 0  # other users on this path
+
+
+@dataclass(frozen=True)
+class Recommendation(_Answer):
+    """One place of a list."""
+
+    item: str
+    title: str
+    score: float  # comparable within one list only
+    sources: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recommendations(_Answer):
+    """A list, best first, and what it was computed from.
+
+    generation: number of the model, None before the first training. offset: position of the log that was known.
+    note: why the list is not personal or shorter than asked for; empty otherwise.
+    """
+
+    user: str | None
+    items: tuple[Recommendation, ...]
+    personal: bool
+    generation: int | None
+    offset: int
+    note: str = ""
+
+    def __iter__(self) -> Iterator[Recommendation]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, place: int) -> Recommendation:
+        return self.items[place]
+
+    def ids(self) -> list[str]:
+        """Item ids, best first."""
+        return [item.item for item in self.items]
+
+
+@dataclass(frozen=True)
+class Explanation(_Answer):
+    """Why an item suits a user: reasons, and where the item stands."""
+
+    user: str
+    item: str
+    title: str
+    reasons: tuple[Reason, ...]
+    cosine: float | None  # of the GraphSAGE vectors; None before the first training or without a history
+    popularity_rank: int  # 1 = most events lately
+
+
+@dataclass(frozen=True)
+class IngestReport(_Answer):
+    """What became of the rows; read = accepted + duplicates + quarantined, for events and for items."""
+
+    read: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    items_added: int = 0
+    items_changed: int = 0
+    items_unchanged: int = 0
+    items_quarantined: int = 0
+    offset: int = 0
+    seconds: float = 0.0
+    quarantine: tuple[str, ...] = ()  # files with the bad rows
+
+
+@dataclass(frozen=True)
+class BuildReport(_Answer):
+    """A published generation."""
+
+    generation: int
+    made_by: str
+    offset: int
+    events: int
+    users: int
+    items: int
+    seconds: float
+    cpu_seconds: float
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Status(_Answer):
+    """Where a workspace stands."""
+
+    directory: str
+    events: int
+    users: int
+    items: int
+    items_with_text: int
+    offset: int
+    first_event: str | None
+    last_event: str | None
+    generation: int | None
+    generation_offset: int | None
+    generation_made: str | None
+    events_since: int
+    quarantined: int
+    bytes_on_disk: int

@@ -1,0 +1,177 @@
+"""Settings: one frozen class a stage, read from graphrec.toml and from GRAPHREC_* environment variables.
+
+An unknown key is an error, never ignored. An environment variable beats the file: the setting `kinds` of the stage
+`events` is `GRAPHREC_EVENTS__KINDS` (JSON for anything that is not a number or a word).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from graphrec.errors import ConfigError
+
+CONFIG_FILE = "graphrec.toml"
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _Stage(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EventSettings(_Stage):
+    """What an event is and how a table's columns name it."""
+
+    kinds: dict[str, float] = Field(
+        default={
+            "view": 1.0,
+            "click": 1.0,
+            "cart": 3.0,
+            "purchase": 5.0,
+            "rating": 3.0,
+            "like": 3.0,
+            "return": -5.0,
+        },
+        description="weight each kind of event adds to its user-item edge; negative takes away",
+    )
+    default_kind: str = Field(default="view", description="kind of an event whose table has no kind column")
+    columns: dict[str, str] = Field(
+        default={}, description="our name = the file's column name, for user, item, kind, timestamp, value, event_id"
+    )
+    timestamp_unit: Literal["s", "ms", "us", "ns"] = Field(default="s", description="unit of numeric time stamps")
+    max_future_days: float = Field(default=1.0, ge=0, description="time stamps further ahead are quarantined, days")
+
+
+class StoreSettings(_Stage):
+    """Where the event log lives."""
+
+    url: str = Field(default="sqlite:///events.db", description="SQLAlchemy URL; a relative path is in the workspace")
+
+
+class GraphSettings(_Stage):
+    """How events become edges."""
+
+    half_life_days: float = Field(
+        default=90.0, gt=0, description="an event's weight halves in this time (forward decay), days; inf = never"
+    )
+
+
+class TextSettings(_Stage):
+    """How texts become vectors."""
+
+    model: str = Field(
+        default="sentence-transformers/all-MiniLM-L6-v2", description="any Hugging Face name or a local folder"
+    )
+    max_tokens: Positive = Field(default=128, description="longer texts are cut, tokens")
+    batch_tokens: Positive = Field(default=4096, description="padded size of an encoder batch, tokens")
+
+
+class EmbeddingSettings(_Stage):
+    """Shapes of the vectors."""
+
+    spectral_dimensions: Positive = Field(default=64, description="spectral coordinates of an item")
+    text_dimensions: Annotated[int, Field(ge=0)] = Field(default=32, description="principal text directions; 0 = none")
+    hidden_dimensions: Positive = Field(default=128, description="first GraphSAGE layer")
+    dimensions: Positive = Field(default=64, description="GraphSAGE output = indexed vector")
+
+
+class RetrievalSettings(_Stage):
+    """How many candidates each source may offer."""
+
+    sage: Positive = Field(default=200, description="from the GraphSAGE index")
+    walk: Positive = Field(default=200, description="from the two-hop walk")
+    popular: Positive = Field(default=100, description="from the recently popular")
+    popularity_half_life_days: float = Field(default=7.0, gt=0, description="of the recent popularity, days")
+    walk_history: Positive = Field(default=200, description="newest items of a user that the walk starts from")
+
+
+class TrainingSettings(_Stage):
+    """Training from scratch."""
+
+    steps: Positive = Field(default=100, description="optimiser steps")
+    batch_size: Positive = Field(default=2048, description="user-item pairs a step")
+    learning_rate: float = Field(default=5e-3, gt=0)
+    temperature: float = Field(default=0.1, gt=0, description="of the softmax over cosines")
+    negatives: Positive = Field(default=1024, description="sampled items a step, where the catalogue is large")
+    full_softmax_items: Positive = Field(default=15_000, description="up to this many items no sampling is needed")
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="share of items that lose their coordinates in a step")
+    slice_share: float = Field(
+        default=0.1, gt=0, lt=0.5, description="newest share of the log that the ranking head learns from"
+    )
+    ranker_seeds: Positive = Field(default=3, description="ranking heads averaged")
+    seed: int = 0
+
+
+class Config(BaseSettings):
+    """All settings of a workspace."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="GRAPHREC_", env_nested_delimiter="__", toml_file=None
+    )
+
+    events: EventSettings = EventSettings()
+    store: StoreSettings = StoreSettings()
+    graph: GraphSettings = GraphSettings()
+    text: TextSettings = TextSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    training: TrainingSettings = TrainingSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order of precedence: arguments, environment, file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @classmethod
+    def template(cls) -> str:
+        """Text of a graphrec.toml with every default written out and explained."""
+        lines = ["# Settings of this workspace. An unknown key is an error; delete a line to have its default.", ""]
+        for stage, value in cls.model_construct():
+            lines.append(f"[{stage}]  # {(type(value).__doc__ or '').rstrip('.')}")
+            for name, field in type(value).model_fields.items():
+                comment = f"  # {field.description}" if field.description else ""
+                lines.append(f"{name} = {_toml(getattr(value, name))}{comment}")
+            lines.append("")
+        return "\n".join(lines)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Config:
+        """Read `graphrec.toml` of a workspace; raises ConfigError with the path of each key that is wrong."""
+        path = Path(directory) / CONFIG_FILE
+
+        class _FileConfig(cls):  # type: ignore[valid-type, misc]
+            model_config = SettingsConfigDict(toml_file=path)
+
+        try:
+            loaded = _FileConfig()
+            return cls.model_construct(**{name: getattr(loaded, name) for name in cls.model_fields})
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
+            )
+            raise ConfigError(
+                f"the settings in {path} are not understood",
+                got=problems,
+                way_out="graphrec init writes a full example",
+            ) from None
+        except ValueError as error:  # TOML syntax
+            raise ConfigError(f"{path} is not valid TOML", got=str(error)) from None
+
+
+def _toml(value: object) -> str:
+    """A default as TOML: the kinds that occur are text, numbers, and tables of them."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {_toml(inner)}" for name, inner in value.items()) + " }" if value else "{}"
+    return json.dumps(value) if isinstance(value, str) else str(value)

@@ -1,0 +1,1 @@
+"""From nodes to vectors: text, spectral coordinates, GraphSAGE and its incremental propagation."""

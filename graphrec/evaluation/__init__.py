@@ -1,0 +1,1 @@
+"""How good is it: metrics, protocols that respect time, baselines and the report."""

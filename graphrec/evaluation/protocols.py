@@ -1,0 +1,199 @@
+"""What is learnt from and what is asked, always cut by time and never at random.
+
+A random split lets a model learn from the future and moves the metric with the seed. Here events of one time stamp are
+never on both sides of a cut: ties at a cut belong to the later side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from graphrec.errors import InputError
+from graphrec.evaluation.metrics import ItemSets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+
+LARGEST = np.iinfo(np.int32).max
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Events as plain columns with node numbers, in any order.
+
+    users, items int32 (m,); timestamps int64 (m,), microseconds; weights float64 (m,), positive = wanted. n_users and
+    n_items count all nodes, with events or without. Raises InputError for columns of different lengths, numbers out of
+    range or weights that are not finite.
+    """
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    timestamps: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    n_users: int
+    n_items: int
+
+    def __post_init__(self) -> None:
+        lengths = [len(column) for column in (self.users, self.items, self.timestamps, self.weights)]
+        if len(set(lengths)) > 1:
+            raise InputError("the columns of the interactions differ in length", got=str(lengths))
+        for what, numbers, limit in (("user", self.users, self.n_users), ("item", self.items, self.n_items)):
+            if len(numbers) and (numbers.min() < 0 or numbers.max() >= limit):
+                raise InputError(
+                    f"a {what} number is out of range",
+                    expected=f"0 … {limit - 1}",
+                    got=f"{numbers.min()} … {numbers.max()}",
+                )
+        if not np.isfinite(self.weights).all():
+            raise InputError("a weight is not a finite number")
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def take(self, which: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Self:
+        """Keep the chosen events; node numbers and counts stay."""
+        return type(self)(
+            self.users[which],
+            self.items[which],
+            self.timestamps[which],
+            self.weights[which],
+            self.n_users,
+            self.n_items,
+        )
+
+    def by_time(self) -> Self:
+        """Order the events by time, those of one time stamp as they came."""
+        return self.take(np.argsort(self.timestamps, kind="stable"))
+
+    def positive(self) -> Self:
+        """Keep the events with a positive weight."""
+        return self.take(self.weights > 0)
+
+    def item_sets(self) -> ItemSets:
+        """Collect the distinct items of every user, n_users rows."""
+        return ItemSets.from_pairs(self.users, self.items, self.n_users)
+
+    def popularity(self) -> NDArray[np.int64]:
+        """Count the users who have a positive event with each item, int64 (n_items,)."""
+        return np.bincount(self.positive().item_sets().items, minlength=self.n_items)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """What to learn from, whom to ask, and what they wanted.
+
+    Row r of `relevant` belongs to user `test_users[r]`, int32; every row has at least one item. Users without history
+    in `train` are asked too. `include_seen` says whether lists may repeat what the user already had.
+    """
+
+    train: Interactions
+    test_users: NDArray[np.int32]
+    relevant: ItemSets
+    include_seen: bool = False
+
+    @classmethod
+    def of(cls, train: Interactions, test: Interactions, *, include_seen: bool = False) -> Self:
+        """Ask for the distinct positive items of `test`.
+
+        Unless `include_seen`, an item that the user already had in `train`, by an event of any weight, is not relevant.
+        """
+        wanted = test.positive().item_sets()
+        if not include_seen:
+            wanted = wanted.minus(train.item_sets())
+        test_users, relevant = wanted.nonempty()
+        return cls(train, test_users, relevant, include_seen)
+
+
+def global_time_split(interactions: Interactions, test_share: float = 0.1, *, include_seen: bool = False) -> Split:
+    """Cut at the time of the event where the newest `test_share` begins; from that time stamp on all is test.
+
+    Raises InputError for a share outside (0, 1), or where a side or the relevant items would be empty.
+    """
+    if not 0.0 < test_share < 1.0:
+        raise InputError("the test share is not a share", expected="between 0 and 1", got=str(test_share))
+    ordered = interactions.by_time()
+    (cut,) = _cuts(ordered, np.array([1.0 - test_share]))
+    split = Split.of(ordered.take(slice(cut)), ordered.take(slice(cut, None)), include_seen=include_seen)
+    if cut == 0 or len(split.test_users) == 0:
+        raise InputError(
+            "the interactions cannot be split by time",
+            expected="events before the cut and new positive ones after it",
+            got=f"{cut} events before it, {len(split.test_users)} users with something relevant after it",
+            way_out="take another test share or more events",
+        )
+    return split
+
+
+def prequential_blocks(
+    interactions: Interactions, base_share: float, blocks: int
+) -> Iterator[tuple[Interactions, Interactions]]:
+    """Test, then learn (Gama et al., KDD 2009): yield (history, block) in time order, blocks of about equal size.
+
+    The first history is the oldest `base_share` of the events, each later one holds every earlier block. A block that
+    ties leave empty is not yielded. Raises InputError for a share outside (0, 1), no block or an empty history.
+    """
+    if not 0.0 < base_share < 1.0 or blocks < 1:
+        raise InputError(
+            "the blocks cannot be cut", expected="base_share between 0 and 1, blocks ≥ 1", got=f"{base_share}, {blocks}"
+        )
+    ordered = interactions.by_time()
+    cuts = _cuts(ordered, base_share + (1.0 - base_share) * np.arange(blocks) / blocks)
+    if cuts[0] == 0:
+        raise InputError("there is no event before the first block", way_out="take a larger base_share")
+    for start, stop in zip(cuts, [*cuts[1:], len(ordered)], strict=True):
+        if stop > start:
+            yield ordered.take(slice(start)), ordered.take(slice(start, stop))
+
+
+def from_files(train: str | Path, test: str | Path) -> Split:
+    """Read the two files of the LightGCN benchmarks: a line is a user number followed by the user's item numbers.
+
+    The sets are taken as given; there is no time, so all time stamps are 0. Raises InputError with file and line where
+    a line is not made of numbers.
+    """
+    train_users, train_items = _read_lines(Path(train))
+    test_users, test_items = _read_lines(Path(test))
+    n_users = int(max(train_users.max(initial=-1), test_users.max(initial=-1))) + 1
+    n_items = int(max(train_items.max(initial=-1), test_items.max(initial=-1))) + 1
+    m = len(train_users)
+    history = Interactions(train_users, train_items, np.zeros(m, np.int64), np.ones(m), n_users, n_items)
+    asked, relevant = ItemSets.from_pairs(test_users, test_items, n_users).nonempty()
+    return Split(history, asked, relevant)
+
+
+def _cuts(ordered: Interactions, shares: NDArray[np.float64]) -> list[int]:
+    """Positions where the events after each share begin, moved back to the first event of the same time stamp."""
+    n = len(ordered)
+    if n == 0:
+        raise InputError("there are no interactions to split")
+    # 1 - 0.9 is a hair less than 0.1: without the rounding, none of ten events would be before the cut
+    places = np.minimum(np.floor(np.round(shares * n, 6)).astype(np.int64), n - 1)
+    found = np.searchsorted(ordered.timestamps, ordered.timestamps[places], side="left")
+    return [int(place) for place in found]
+
+
+def _read_lines(path: Path) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    users: list[int] = []
+    items: list[int] = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read", got=str(error)) from None
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if not all(field.isdecimal() and int(field) <= LARGEST for field in fields):
+            raise InputError(
+                f"{path}, line {number} is not understood",
+                expected="a user number, then item numbers",
+                got=line[:80],
+            )
+        users.extend([int(fields[0])] * (len(fields) - 1) if fields else [])
+        items.extend(map(int, fields[1:]))
+    return np.array(users, np.int32), np.array(items, np.int32)

@@ -1,0 +1,327 @@
+"""The event store: the log of what happened, who and what it named, and what the catalogue said; the truth.
+
+Appending is durable when it returns, and exactly once: a repeat changes nothing (`event_hash` has the rule). Numbers of
+users and items are dense, start at 0, follow the order of first appearance in the log and never change.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import sqlalchemy as sa
+
+from graphrec.errors import InputError
+from graphrec.events import database
+from graphrec.events.database import Database, catalogue, events
+from graphrec.events.event import ID_EXPECTED, EventColumns, EventTable, Item, check_attributes, is_id
+from graphrec.events.event_hash import coded, event_hashes
+from graphrec.events.numbering import KeyNumbers, NumberedColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+BATCH_ROWS = 5_000  # events a transaction: how long another writer waits for its turn
+BATCH_ITEMS = 500
+
+_ROW = np.dtype(
+    [("offset", "i8"), ("user", "i4"), ("item", "i4"), ("kind", "i2"), ("timestamp", "i8"), ("value", "f8")]
+)
+# as text, because tuples through the driver's executemany take half the time of SQLAlchemy's dictionaries
+_INSERT_EVENT = 'INSERT INTO events (ts, h, "user", item, kind, value) VALUES (?, ?, ?, ?, ?, ?)'
+_FIND_EVENT = "SELECT 1 FROM events WHERE ts = ? AND h = ?"
+
+Content = tuple[str, str, str]  # title, text, attributes as canonical JSON
+Row = TypeVar("Row")
+
+
+class Appended(NamedTuple):
+    """What became of an appended table; accepted + duplicates = its length."""
+
+    accepted: int
+    duplicates: int
+    offset: int  # of the log afterwards
+
+
+class Upserted(NamedTuple):
+    """What became of catalogue or user rows; the three add up to the rows given."""
+
+    added: int
+    changed: int
+    unchanged: int
+
+
+class CatalogueRow(NamedTuple):
+    """One version of an item's content; the last version of an item is the present one."""
+
+    seq: int
+    number: int
+    item: Item
+
+
+class Counts(NamedTuple):
+    """How much the store holds."""
+
+    events: int
+    users: int
+    items: int
+    catalogue: int  # items that the catalogue describes
+
+
+class EventStore:
+    """The log of one workspace, for any number of processes and threads; raises StoreError."""
+
+    def __init__(self, opened: Database) -> None:
+        self._database = opened
+        self._users = KeyNumbers(database.users)
+        self._items = KeyNumbers(database.items)
+        self._kinds = KeyNumbers(database.kinds)
+
+    @classmethod
+    def open(cls, url: str, *, directory: Path | None = None) -> Self:
+        """Open or create the store of an SQLAlchemy URL; a relative path is in `directory`."""
+        return cls(Database.open(url, directory))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def append(self, table: EventTable) -> Appended:
+        """Append what is new in a table, in its order; durable when this returns, exactly once however often."""
+        users, items, kinds = coded(table.users), coded(table.items), coded(table.kinds)
+        hashes = event_hashes(table, users, items, kinds)
+        columns = [
+            NumberedColumn(users, self._users),
+            NumberedColumn(items, self._items),
+            NumberedColumn(kinds, self._kinds),
+        ]
+        rows = _first_of_each(table.timestamps, hashes)
+        accepted = 0
+        for start in range(0, len(rows), BATCH_ROWS):
+            with self._database.writing() as connection:
+                accepted += _append_batch(connection, table, hashes, columns, rows[start : start + BATCH_ROWS])
+        for column in columns:
+            column.remember()
+        return Appended(accepted, len(table) - accepted, self.offset)
+
+    @property
+    def offset(self) -> int:
+        """Where the log ends: the offset of its last event, 0 when it is empty."""
+        return self._scalar(sa.func.max(events.c.seq)) or 0
+
+    @property
+    def catalogue_offset(self) -> int:
+        """Where the catalogue's versions end, 0 when there are none."""
+        return self._scalar(sa.func.max(catalogue.c.seq)) or 0
+
+    @property
+    def time_span(self) -> tuple[int, int] | None:
+        """The smallest and the largest time stamp, µs; None when the log is empty."""
+        first, last = self._scalar(sa.func.min(events.c.ts)), self._scalar(sa.func.max(events.c.ts))
+        return None if first is None or last is None else (first, last)
+
+    def read(self, after: int = 0, limit: int = 200_000, until: int | None = None) -> EventColumns:
+        """Read at most `limit` events whose offset is above `after`, and at most `until`, in the order of the log."""
+        e = events.c
+        query = sa.select(e.seq, e.user, e.item, e.kind, e.ts, e.value).where(e.seq > after)
+        if until is not None:
+            query = query.where(e.seq <= until)
+        with self._database.reading() as connection:
+            # the bare cursor: SQLAlchemy's rows would cost 25 times as much
+            cursor: Any = connection.execute(query.order_by(e.seq).limit(limit)).cursor
+            rows = np.fromiter(cursor, _ROW)
+        return EventColumns(*(np.ascontiguousarray(rows[name]) for name in _ROW.names or ()))
+
+    def scan(self, after: int = 0, until: int | None = None, chunk: int = 200_000) -> Iterator[EventColumns]:
+        """Read a stretch of the log in chunks, up to where it ends now; holds nothing open between them."""
+        end = self.offset if until is None else until
+        while len(columns := self.read(after, chunk, end)):
+            after = int(columns.offsets[-1])
+            yield columns
+
+    def upsert_items(self, items: Iterable[Item]) -> Upserted:
+        """Write what is new in some items as versions of the catalogue; durable when this returns."""
+        outcome = np.zeros(3, np.int64)
+        for batch in _batches(items):
+            contents = [(item.title, item.text, _json(item.attributes)) for item in batch]
+            with self._database.writing() as connection:
+                numbers, _ = self._items.numbers(connection, [item.id for item in batch])
+                current = _current_contents(connection, numbers)
+                outcome += _upsert_contents(connection, numbers, contents, current)
+        return Upserted(*outcome.tolist())
+
+    def upsert_users(self, rows: Iterable[tuple[str, Mapping[str, object]]]) -> Upserted:
+        """Write the attributes of some users; durable when this returns. Raises InputError for what cannot be kept."""
+        outcome = np.zeros(3, np.int64)
+        for batch in _batches(rows):
+            for key, attributes in batch:
+                if not is_id(key):
+                    raise InputError("not a user: its id", expected=f"text, {ID_EXPECTED}", got=repr(key))
+                check_attributes(attributes)
+            with self._database.writing() as connection:
+                numbers, first_new = self._users.numbers(connection, [key for key, _ in batch])
+                outcome += _upsert_attributes(connection, numbers, first_new, [_json(row) for _, row in batch])
+        return Upserted(*outcome.tolist())
+
+    def users(self, after: int = 0) -> list[str]:
+        """List the ids of the users whose number is at least `after`, by number."""
+        return self._keys(database.users, after)
+
+    def items(self, after: int = 0) -> list[str]:
+        """List the ids of the items whose number is at least `after`, by number."""
+        return self._keys(database.items, after)
+
+    def kinds(self) -> list[str]:
+        """List the names of the kinds of events, by code."""
+        return self._keys(database.kinds, 0)
+
+    def catalogue(self, after: int = 0) -> list[CatalogueRow]:
+        """List the catalogue's versions whose seq is above `after`, in order."""
+        c, items = catalogue.c, database.items.c
+        query = sa.select(c.seq, c.item, items.key, c.title, c.text, c.attributes)
+        query = query.join(database.items, items.number == c.item).where(c.seq > after).order_by(c.seq)
+        with self._database.reading() as connection:
+            return [
+                CatalogueRow(seq, number, Item(key, title, text, json.loads(attributes)))
+                for seq, number, key, title, text, attributes in connection.execute(query)
+            ]
+
+    def counts(self) -> Counts:
+        """Count what there is."""
+        counted = sa.select(
+            sa.select(sa.func.count()).select_from(events).scalar_subquery(),
+            sa.select(sa.func.count()).select_from(database.users).scalar_subquery(),
+            sa.select(sa.func.count()).select_from(database.items).scalar_subquery(),
+            sa.select(sa.func.count(catalogue.c.item.distinct())).scalar_subquery(),
+        )
+        with self._database.reading() as connection:
+            return Counts(*connection.execute(counted).one())
+
+    def _keys(self, table: sa.Table, after: int) -> list[str]:
+        keys = sa.select(table.c.key).where(table.c.number >= after).order_by(table.c.number)
+        with self._database.reading() as connection:
+            return list(connection.execute(keys).scalars())
+
+    def _scalar(self, expression: sa.ColumnElement[int]) -> int | None:
+        with self._database.reading() as connection:
+            return connection.execute(sa.select(expression)).scalar()
+
+
+def _first_of_each(timestamps: npt.NDArray[np.int64], hashes: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+    """Positions of the rows that repeat no earlier row of the table."""
+    order = np.lexsort((hashes, timestamps))  # stable: of equal rows the earliest comes first
+    new = np.ones(len(order), np.bool_)
+    new[1:] = (np.diff(timestamps[order]) != 0) | (np.diff(hashes[order]) != 0)
+    return np.sort(order[new])
+
+
+def _append_batch(
+    connection: sa.Connection,
+    table: EventTable,
+    hashes: npt.NDArray[np.int64],
+    columns: list[NumberedColumn],
+    rows: npt.NDArray[np.intp],
+) -> int:
+    """Append some rows in one transaction and count those that were new."""
+    new_key = np.logical_or.reduce([column.find(connection, rows) for column in columns])
+    if table.event_ids is not None and new_key.any():
+        # without an event id an event of a new key is new; with one it can be a repeat, which must number nothing
+        doubtful = rows[new_key]
+        known = _known_events(connection, table.timestamps[doubtful], hashes[doubtful])
+        rows = np.delete(rows, np.flatnonzero(new_key)[known])
+    if not len(rows):
+        return 0
+    numbers = [column.number(connection, rows) for column in columns]
+    row_columns: list[npt.NDArray[Any]] = [table.timestamps[rows], hashes[rows], *numbers, table.values[rows]]
+    try:
+        with connection.begin_nested():
+            _insert(connection, row_columns)
+    except sa.exc.IntegrityError:
+        # asking about each costs a third of the insert, so only a batch with repeats pays it; ON CONFLICT DO NOTHING
+        # would cost nothing but leave a hole in the offsets for every repeat
+        new = ~_known_events(connection, row_columns[0], row_columns[1])
+        row_columns = [column[new] for column in row_columns]
+        _insert(connection, row_columns)
+    return len(row_columns[0])
+
+
+def _insert(connection: sa.Connection, columns: list[npt.NDArray[Any]]) -> None:
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    if rows:
+        connection.exec_driver_sql(_INSERT_EVENT, rows)
+
+
+def _known_events(
+    connection: sa.Connection, timestamps: npt.NDArray[np.int64], hashes: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    cursor = connection.connection.cursor()  # thousands of small questions: only the bare cursor is quick enough
+    known = []
+    for identity in zip(timestamps.tolist(), hashes.tolist(), strict=True):
+        cursor.execute(_FIND_EVENT, identity)
+        known.append(cursor.fetchone() is not None)
+    cursor.close()
+    return np.array(known, np.bool_)
+
+
+def _current_contents(connection: sa.Connection, numbers: Sequence[int]) -> dict[int, Content]:
+    c = catalogue.c
+    latest = sa.select(sa.func.max(c.seq)).where(c.item.in_(set(numbers))).group_by(c.item)
+    rows = connection.execute(sa.select(c.item, c.title, c.text, c.attributes).where(c.seq.in_(latest)))
+    return {item: (title, text, attributes) for item, title, text, attributes in rows}
+
+
+def _upsert_contents(
+    connection: sa.Connection, numbers: Sequence[int], contents: Sequence[Content], current: dict[int, Content]
+) -> tuple[int, int, int]:
+    versions = []
+    added = 0
+    for number, content in zip(numbers, contents, strict=True):
+        before = current.get(number)
+        if content != before:
+            current[number] = content
+            added += before is None
+            versions.append({"item": number, "title": content[0], "text": content[1], "attributes": content[2]})
+    if versions:
+        connection.execute(sa.insert(catalogue), versions)
+    return added, len(versions) - added, len(contents) - len(versions)
+
+
+def _upsert_attributes(
+    connection: sa.Connection, numbers: Sequence[int], first_new: int, attributes: Sequence[str]
+) -> tuple[int, int, int]:
+    u = database.users.c
+    wanted = sa.select(u.number, u.attributes).where(u.number.in_(set(numbers)))
+    current = {row.number: row.attributes for row in connection.execute(wanted)}
+    met: set[int] = set()
+    outcome = [0, 0, 0]
+    for number, new in zip(numbers, attributes, strict=True):
+        added = number >= first_new and number not in met
+        met.add(number)
+        outcome[0 if added else 1 if current[number] != new else 2] += 1
+        if current[number] != new:
+            current[number] = new
+            connection.execute(sa.update(database.users).where(u.number == number).values(attributes=new))
+    return outcome[0], outcome[1], outcome[2]
+
+
+def _json(attributes: Mapping[str, object]) -> str:
+    return json.dumps(attributes, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    rest = iter(rows)
+    while batch := list(islice(rest, BATCH_ITEMS)):
+        yield batch

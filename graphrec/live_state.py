@@ -1,0 +1,248 @@
+"""Everything that is derived from the log under one generation, kept up with the log.
+
+A state is made from what was learned and, if there is one, the snapshot a generation holds; from then on it only
+follows the store. At the same offset and generation two states are equal, whatever batches they followed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphrec.embedding.embedding_model import EmbeddingModel
+from graphrec.embedding.spectral import fold_in_items
+from graphrec.errors import NotTrainedError
+from graphrec.events.catalogue import Catalogue
+from graphrec.generation import Manifest
+from graphrec.graph.interaction_graph import InteractionGraph
+from graphrec.graph.vocabulary import Vocabulary
+from graphrec.ranking.ranker import Ranker
+from graphrec.retrieval.retriever import DAY, Retriever
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from graphrec.config import Config
+    from graphrec.events.store import EventStore
+    from graphrec.generation import Generation, Generations
+
+    Float32 = NDArray[np.float32]
+    Float64 = NDArray[np.float64]
+    Encode = Callable[[Sequence[str]], Float32]
+    Progress = Callable[[str, int, int], None]
+
+_BATCH = 20_000  # events applied at once when catching up
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What training gave, by item number.
+
+    texts: text vectors, float32 (n, t). coordinates: spectral, float32 (n, k), zero rows = not in the basis.
+    basis_users, basis_values: left vectors (n_users, k) and singular values (k,), to fold later items in.
+    """
+
+    model: EmbeddingModel
+    ranker: Ranker | None
+    texts: Float32
+    coordinates: Float32
+    basis_users: Float32
+    basis_values: Float32
+
+    def weights(self) -> dict[str, Float32]:
+        """What is small and trained, for safetensors."""
+        named = {f"model.{name}": array for name, array in self.model.arrays().items()}
+        if self.ranker is not None:
+            named |= {f"ranker.{name}": array for name, array in self.ranker.arrays().items()}
+        return named
+
+    def arrays(self) -> dict[str, Float32]:
+        """What has a row a node."""
+        return {
+            "texts": self.texts,
+            "coordinates": self.coordinates,
+            "basis_users": self.basis_users,
+            "basis_values": self.basis_values,
+        }
+
+    @classmethod
+    def from_generation(cls, generation: Generation) -> Learned:
+        """Read what `weights` and `arrays` wrote; raises GenerationError when parts are missing."""
+        model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))
+        ranker = _part(generation.weights, "ranker.")
+        arrays = {name: np.array(generation.array(name)) for name in cls.__dataclass_fields__ if name not in _TRAINED}
+        return cls(model, Ranker.from_arrays(ranker) if ranker else None, **arrays)
+
+
+_TRAINED = ("model", "ranker")
+
+
+class LiveState:
+    """Vocabularies, catalogue, graph, vectors and index of one log; one writer.
+
+    Args:
+        config: settings.
+        store: the log it follows.
+        encode: texts -> text vectors; called only for texts that are new.
+        learned: what a generation knows; None before the first training.
+        snapshot: a generation whose arrays spare the replay of its part of the log.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: EventStore,
+        encode: Encode,
+        learned: Learned | None = None,
+        snapshot: Generation | None = None,
+    ) -> None:
+        self.config = config
+        self.users, self.items, self.catalogue = Vocabulary(), Vocabulary(), Catalogue()
+        self.learned = learned
+        self.offset = 0
+        self._store = store
+        self._encode = encode
+        self.texts = self.coordinates = np.zeros((0, 0), np.float32)
+        usable = snapshot is not None and snapshot.manifest.settings == snapshot_settings(config)
+        graph = None
+        if snapshot is not None and usable:
+            graph = InteractionGraph.from_state(snapshot.part("graph"), config.graph.half_life_days * DAY)
+        self.retriever = Retriever(config, None if learned is None else learned.model, graph)
+        if learned is None:
+            return
+        self.texts, self.coordinates = learned.texts, learned.coordinates
+        seen = 0 if snapshot is None else snapshot.manifest.catalogue_offset
+        self.catalogue.update(row for row in store.catalogue() if row.seq <= seen)
+        self.items.extend(store.items()[: len(self.texts)])
+        self.retriever.grow_users(self.retriever.graph.n_users)
+        self.retriever.add_items(self._features(np.arange(len(self.items))))
+        if snapshot is not None and usable:
+            self.retriever.recent.restore(snapshot.part("recent"))
+            self.retriever.lasting.restore(snapshot.part("lasting"))
+            self.offset = snapshot.manifest.offset
+            self.retriever.settle()
+
+    def refresh(self, progress: Progress | None = None) -> int:
+        """Apply what the store has and this state has not; returns the number of events."""
+        target = self._store.offset  # nodes are written with their events, so those read below include all it names
+        self._follow_nodes()
+        weights = self.kind_weights()
+        tail, applied = target - self.offset, 0
+        bulk = tail > max(_BATCH, self.retriever.graph.n_edges // 4)  # then one full pass costs less
+        take_in = self.retriever.absorb if bulk else self.retriever.apply
+        for events in self._store.scan(self.offset, target, chunk=_BATCH):
+            take_in(events.users, events.items, weights[events.kinds], events.timestamps)
+            self.offset = int(events.offsets[-1])
+            applied += len(events)
+            if progress is not None:
+                progress("graph", applied, tail)
+        if bulk:
+            self.retriever.settle()
+        return applied
+
+    def _follow_nodes(self) -> None:
+        """Learn new users, new items and changed texts."""
+        self.users.extend(self._store.users(len(self.users)))
+        new = list(self.items.extend(self._store.items(len(self.items))))
+        changed = self.catalogue.update(self._store.catalogue(self.catalogue.offset))
+        self.retriever.grow_users(len(self.users))
+        if self.learned is None:
+            self.retriever.add_items(np.zeros((len(new), 0), np.float32))
+            return
+        old = [number for number in changed if number < len(self.texts)]
+        if not old and not new:
+            return
+        texts = self._text_vectors(old + new)
+        grown = np.zeros((len(new), self.coordinates.shape[1]), np.float32)
+        self.coordinates = np.vstack([self.coordinates, grown])
+        self.texts = np.vstack([self.texts, texts[len(old) :]])
+        self.retriever.add_items(self._features(np.array(new, np.int64)))
+        if old:
+            self.texts[old] = texts[: len(old)]
+            self.retriever.change_items(np.array(old, np.int32), self._features(np.array(old)))
+
+    def all_text_vectors(self) -> Float32:
+        """Text vectors of all items, float32 (n_items, t); t = 0 where no item has a text."""
+        return self._text_vectors(range(len(self.items)))
+
+    def _text_vectors(self, numbers: Sequence[int]) -> Float32:
+        texts = [self.catalogue.text(number) for number in numbers]
+        width = None if self.learned is None else self.texts.shape[1]
+        if width == 0 or (not any(texts) and width is None):
+            return np.zeros((len(texts), 0), np.float32)
+        if not any(texts) and width is not None:
+            return np.zeros((len(texts), width), np.float32)
+        return self._encode(texts)
+
+    def _features(self, numbers: NDArray[np.integer]) -> Float32:
+        if self.learned is None:
+            return np.zeros((len(numbers), 0), np.float32)
+        return self.learned.model.features.features(self.coordinates[numbers], self.texts[numbers])
+
+    def kind_weights(self) -> Float64:
+        """Configured weight of each kind code of the log; a kind that is configured no more counts as nothing."""
+        return np.array([self.config.events.kinds.get(kind, 0.0) for kind in self._store.kinds()])
+
+    def _folded_in(self, learned: Learned) -> Float32:
+        """Coordinates of all items, those that came after training folded in from the present graph."""
+        coordinates = self.coordinates.copy()
+        missing = np.flatnonzero(~coordinates.any(axis=1))
+        edges = self.retriever.graph.to_csr()
+        coordinates[missing] = fold_in_items(
+            edges.indptr, edges.items, edges.weights, missing, learned.basis_users, learned.basis_values
+        )
+        return coordinates
+
+    def publish(self, generations: Generations, made_by: str, parent: int | None, metrics: dict[str, Any]) -> Manifest:
+        """Write this state as a generation and make it the live one; raises NotTrainedError, GenerationError."""
+        index = self.retriever.index
+        if self.learned is None or index is None:
+            raise NotTrainedError("there is no model to publish", way_out="graphrec train")
+        draft = Manifest(
+            number=0,
+            offset=self.offset,
+            catalogue_offset=self.catalogue.offset,
+            made_by=made_by,
+            parent=parent,
+            settings=snapshot_settings(self.config),
+            metrics=metrics,
+        )
+        learned = replace(self.learned, texts=self.texts, coordinates=self.coordinates)
+        return generations.publish(
+            draft, learned.weights(), {**learned.arrays(), **self._snapshot_arrays()}, index.write
+        )
+
+    def rebuilt(self, progress: Progress | None = None) -> LiveState:
+        """A second state of the same weights, derived from the log's first event on, later items folded in."""
+        if self.learned is None:
+            raise NotTrainedError("this workspace has no trained generation yet", way_out="graphrec train")
+        learned = replace(self.learned, texts=self.texts, coordinates=self._folded_in(self.learned))
+        state = LiveState(self.config, self._store, self._encode, learned)
+        state.refresh(progress)
+        return state
+
+    def _snapshot_arrays(self) -> dict[str, NDArray[Any]]:
+        """What a generation needs beside the learned, to spare the replay."""
+        parts = {
+            "graph": self.retriever.graph.state(),
+            "recent": self.retriever.recent.state(),
+            "lasting": self.retriever.lasting.state(),
+        }
+        return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+
+def snapshot_settings(config: Config) -> dict[str, Any]:
+    """The settings that saved arrays depend on: under others the log is replayed from its start."""
+    return {
+        "kinds": dict(sorted(config.events.kinds.items())),
+        "half_life_days": config.graph.half_life_days,
+        "popularity_half_life_days": config.retrieval.popularity_half_life_days,
+    }
+
+
+def _part(arrays: Mapping[str, Float32], prefix: str) -> dict[str, Float32]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

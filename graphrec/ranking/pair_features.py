@@ -1,0 +1,73 @@
+"""What the ranking head sees of a user and a candidate.
+
+All are computed from the state as it is when the question is asked, and when the head is trained that state has not yet
+absorbed the events it learns to predict. Counts and times come as logarithms, so that a few heavy users or old items
+do not own the scale.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graphrec.retrieval.retriever import DAY, POPULAR, POPULARITY_FLOOR, SAGE, WALK
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from graphrec.retrieval.retriever import Candidates, Retriever
+
+NAMES = (
+    "score",
+    "cosine",
+    "walk",
+    "walk_share",
+    "recent_popularity",
+    "lasting_popularity",
+    "trend",
+    "item_degree",
+    "item_idle_days",
+    "item_age_days",
+    "user_degree",
+    "user_idle_days",
+    "from_graphsage",
+    "from_walk",
+    "from_popular",
+)
+
+_WALK_FLOOR = 1e-4
+
+
+def pair_features(retriever: Retriever, candidates: Candidates) -> NDArray[np.float32]:
+    """Features of each candidate, float32 (n, len(NAMES)); the order is that of NAMES."""
+    numbers = candidates.numbers
+    recent, lasting = retriever.recent, retriever.lasting
+    recent_popularity = recent.log_scores(POPULARITY_FLOOR, numbers)
+    lasting_popularity = lasting.log_scores(POPULARITY_FLOOR, numbers)
+    now = recent.newest
+    degrees = retriever.graph.arrays.item_length[numbers]
+    user_degree, user_idle = 0, 0.0
+    if candidates.user < retriever.graph.n_users:
+        items, _, times = retriever.graph.user_row(candidates.user)
+        user_degree = len(items)
+        user_idle = (now - int(times.max())) / DAY if user_degree else 0.0
+    best_walk = float(candidates.walk.max(initial=0.0))
+    columns = (
+        candidates.score,
+        10.0 * candidates.cosine,
+        np.log(candidates.walk + _WALK_FLOOR),
+        candidates.walk / best_walk if best_walk > 0 else candidates.walk,
+        recent_popularity,
+        lasting_popularity,
+        recent_popularity - lasting_popularity,
+        np.log1p(degrees),
+        np.log1p(np.maximum(now - recent.last[numbers], 0) / DAY),
+        np.log1p(np.maximum(now - recent.first[numbers], 0) / DAY),
+        np.full(len(numbers), np.log1p(user_degree)),
+        np.full(len(numbers), np.log1p(max(user_idle, 0.0))),
+        (candidates.sources & SAGE) > 0,
+        (candidates.sources & WALK) > 0,
+        (candidates.sources & POPULAR) > 0,
+    )
+    return np.column_stack(columns).astype(np.float32)

@@ -1,0 +1,202 @@
+"""The live state behind an answer: graph, popularity, propagation and index, kept in step with the log.
+
+Everything here is derived from the event log and a model, speaks node numbers, and can be thrown away. `apply` is the
+whole way of an event, `candidates` the first half of the way of a query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graphrec.embedding.node_features import unit_rows
+from graphrec.embedding.propagation import Propagation
+from graphrec.graph.interaction_graph import EdgeChanges, InteractionGraph
+from graphrec.retrieval.popularity import Popularity
+from graphrec.retrieval.sources import walk_scores
+from graphrec.retrieval.vector_index import VectorIndex
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from graphrec.config import Config
+    from graphrec.embedding.embedding_model import EmbeddingModel
+
+    Float32 = NDArray[np.float32]
+    Float64 = NDArray[np.float64]
+    Int32 = NDArray[np.int32]
+    Int64 = NDArray[np.int64]
+
+DAY = 86_400_000_000  # microseconds
+POPULARITY_FLOOR = 0.1  # events: keeps the logarithm of an item nobody touched finite
+LONG_POPULARITY = 6.0  # half-life of the slower popularity, in those of the recent one
+
+SAGE, WALK, POPULAR = 1, 2, 4
+SOURCES = {SAGE: "graphsage", WALK: "walk", POPULAR: "popular"}
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What retrieval offers one user; columns of equal length, one row a candidate.
+
+    numbers: item numbers, int32. sources: which sources offered it, a sum of SAGE, WALK and POPULAR.
+    cosine: of the GraphSAGE vectors; walk: two-hop score; score: the retrieval score. float32.
+    """
+
+    user: int
+    numbers: Int32
+    sources: NDArray[np.uint8]
+    cosine: Float32
+    walk: Float32
+    score: Float32
+
+
+class Retriever:
+    """Derived state of one log under one embedding model (none: graph and popularity only). One writer."""
+
+    def __init__(self, config: Config, model: EmbeddingModel | None, graph: InteractionGraph | None = None) -> None:
+        self.settings = config.retrieval
+        self.model = model
+        self.graph = InteractionGraph(config.graph.half_life_days * DAY) if graph is None else graph
+        half_life = config.retrieval.popularity_half_life_days * DAY
+        self.recent = Popularity(half_life)
+        self.lasting = Popularity(half_life * LONG_POPULARITY)
+        self.propagation = None if model is None else Propagation(model.sage)
+        self.index = None if model is None else VectorIndex(model.sage.dimensions + 1)
+        self.n_items = 0
+        self._clock = 0
+
+    def add_items(self, features: Float32) -> None:
+        """Append item numbers with their features, float32 (n, d_in); without a model only their number counts."""
+        self.n_items += len(features)
+        self.graph.grow(self.graph.n_users, self.n_items)
+        self.recent.grow(self.n_items)
+        self.lasting.grow(self.n_items)
+        if self.propagation is not None and self.index is not None:
+            self.propagation.add_items(features)
+            first = len(self.index)
+            self.index.add(np.zeros((len(features), self.index.dimensions), np.float32))
+            self._index_rows(np.arange(first, len(self.index), dtype=np.int32))
+
+    def change_items(self, numbers: Int32, features: Float32) -> None:
+        """Give known items other features (a new text): rare, and everything is formed anew."""
+        if self.propagation is not None:
+            self.propagation.change_items(numbers, features)
+            self.settle()
+
+    def load(self, users: Int32, items: Int32, weights: Float64, timestamps: Int64) -> None:
+        """Take many events in at once and form everything anew; arguments as of `apply`."""
+        self.absorb(users, items, weights, timestamps)
+        self.settle()
+
+    def apply(self, users: Int32, items: Int32, weights: Float64, timestamps: Int64) -> None:
+        """Take events in: graph, then propagation, then index. Costs what the events touch.
+
+        Args:
+            users, items: node numbers, int32 (n,); items must have been added before.
+            weights: of the events' kinds, float64 (n,).
+            timestamps: microseconds, int64 (n,).
+        """
+        changes = self.absorb(users, items, weights, timestamps)
+        if self.propagation is not None:
+            self._index_rows(self.propagation.apply(self.graph, changes))
+
+    def absorb(self, users: Int32, items: Int32, weights: Float64, timestamps: Int64) -> EdgeChanges:
+        """Take events into graph and popularity only: the first half of `apply`, or of many before one `settle`."""
+        self.grow_users(int(users.max(initial=-1)) + 1)
+        changes = self.graph.add(users, items, weights, timestamps)
+        positive = weights > 0
+        for popularity in (self.recent, self.lasting):
+            popularity.add(items[positive], timestamps[positive])
+        return changes
+
+    def grow_users(self, n_users: int) -> None:
+        """Know so many users; a new one has no history."""
+        self.graph.grow(n_users, self.graph.n_items)
+        if self.propagation is not None:
+            self.propagation.grow_users(self.graph.n_users)
+
+    def settle(self) -> None:
+        """Form propagation and index anew from the graph: after bulk loading."""
+        if self.propagation is not None:
+            self.propagation.recompute(self.graph)
+            self._index_rows(np.arange(self.propagation.n_items, dtype=np.int32))
+
+    def query(self, user: int) -> Float32 | None:
+        """The user's index query `[scale unit(h2_u), 1]`, float32 (d + 1,); None without a model or a history."""
+        if self.propagation is None or self.model is None or not self.has_history(user):
+            return None
+        vector = unit_rows(self.propagation.user_vector(self.graph, user)[None])[0]
+        return np.append(self.model.scale * vector, np.float32(1)).astype(np.float32)
+
+    def has_history(self, user: int) -> bool:
+        """Whether any event still speaks for this user."""
+        return user < self.graph.n_users and bool(self.graph.user_row(user)[1].any())
+
+    def seen(self, user: int) -> Int32:
+        """Items the user has any edge with, int32."""
+        return self.graph.user_row(user)[0] if user < self.graph.n_users else np.zeros(0, np.int32)
+
+    def popular(self, k: int, exclude: Int32) -> Int32:
+        """The k recently most popular items that had an event at all, best first, int32."""
+        counts = self.recent.counts()
+        counts[exclude] = 0
+        best = _largest(counts, k)
+        return best[counts[best] > 0]
+
+    def candidates(self, user: int, exclude: Int32) -> Candidates:
+        """Union of all sources for one user, without the excluded item numbers; best retrieval score first."""
+        n_items = self.graph.n_items
+        sources = np.zeros(n_items, np.uint8)
+        sources[self.popular(self.settings.popular, exclude)] |= POPULAR
+        walk = np.zeros(n_items, np.float32)
+        query = self.query(user)
+        if self.has_history(user):
+            walk = self._walk(user)
+            allowed = walk.copy()
+            allowed[exclude] = 0
+            best = _largest(allowed, self.settings.walk)
+            sources[best[allowed[best] > 0]] |= WALK
+        if query is not None and self.index is not None:
+            _, found = self.index.search(query[None], self.settings.sage, exclude)
+            sources[found[found >= 0]] |= SAGE
+        numbers = np.flatnonzero(sources).astype(np.int32)
+        cosine = np.zeros(len(numbers), np.float32)
+        score = self.recent.log_scores(POPULARITY_FLOOR, numbers).astype(np.float32)
+        if query is not None and self.index is not None and self.model is not None:
+            rows = self.index.rows[numbers]
+            score = rows @ query
+            cosine = (rows[:, :-1] @ query[:-1]) / np.float32(self.model.scale)
+        order = np.argsort(-score, kind="stable")
+        numbers = numbers[order]
+        return Candidates(user, numbers, sources[numbers], cosine[order], walk[numbers], score[order])
+
+    def _walk(self, user: int) -> Float32:
+        items, weights, times = self.graph.user_row(user)
+        newest = np.argsort(-times, kind="stable")[: self.settings.walk_history]
+        newest = newest[weights[newest] > 0]
+        weights = weights[newest] / weights[newest].sum()
+        return walk_scores(self.graph.arrays, user, items[newest], weights)
+
+    def _index_rows(self, numbers: Int32) -> None:
+        """Rewrite index rows: vectors that moved, and all popularities when their clock has ticked."""
+        if self.index is None or self.propagation is None or self.model is None:
+            return
+        rows = self.index.rows
+        rows[numbers, :-1] = unit_rows(self.propagation.item_vectors[numbers])
+        everything = self.recent.clock != self._clock
+        self._clock = self.recent.clock
+        which = np.arange(len(rows), dtype=np.int32) if everything else numbers
+        rows[which, -1] = self.model.popularity_weight * self.recent.log_scores(POPULARITY_FLOOR, which)
+
+
+def _largest(values: NDArray[np.floating], k: int) -> Int32:
+    """Positions of the k largest values, best first; ties by position."""
+    if k < len(values):
+        threshold = np.partition(values, len(values) - k)[len(values) - k]
+        positions = np.flatnonzero(values >= threshold)
+    else:
+        positions = np.arange(len(values))
+    return positions[np.argsort(-values[positions], kind="stable")][:k].astype(np.int32)

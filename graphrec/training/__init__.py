@@ -1,0 +1,1 @@
+"""Everything with a gradient: GraphSAGE and the ranking head, trained from scratch."""
