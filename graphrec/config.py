@@ -107,6 +107,12 @@ class TrainingSettings(_Stage):
     seed: int = 0
 
 
+class GenerationSettings(_Stage):
+    """Published snapshots."""
+
+    keep: Positive = Field(default=5, description="newest generations kept on disk; the live one always is")
+
+
 class Config(BaseSettings):
     """All settings of a workspace."""
 
@@ -121,6 +127,7 @@ class Config(BaseSettings):
     embedding: EmbeddingSettings = EmbeddingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     training: TrainingSettings = TrainingSettings()
+    generations: GenerationSettings = GenerationSettings()
 
     @classmethod
     def settings_customise_sources(

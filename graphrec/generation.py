@@ -5,7 +5,7 @@
 
 A generation is written under a temporary name, every file synced, then renamed, then the folder synced, and `CURRENT`
 replaced last: a crash at any point leaves the old one or the new one. FAISS and safetensors load flipped bits without a
-word, so nothing is read before its SHA-256 has been checked.
+word, so nothing is read before its SHA-256 has been checked; the manifest, which holds them, has one of its own.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from graphrec.errors import GenerationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -38,10 +40,15 @@ CURRENT = "CURRENT"
 WEIGHTS = "weights.safetensors"
 INDEX = "index.faiss"
 
+_WRITING = "writing-"  # what is not published yet
+
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a generation is and holds. `digest` is over the contents, not over number, time or parent."""
+    """What a generation is and holds.
+
+    `digest` is over the contents, not over number, time or parent; `seal` is over all the rest of the manifest.
+    """
 
     number: int
     offset: int  # last event it has absorbed
@@ -49,11 +56,13 @@ class Manifest:
     made_by: str  # "train" or "rebuild"
     parent: int | None
     settings: dict[str, Any]  # what the saved arrays depend on
+    text_model: str  # what the text vectors are of
     metrics: dict[str, Any]
     created: str = ""
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     digest: str = ""
     format: int = FORMAT
+    seal: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,62 +106,94 @@ class Generations:
         """The number `CURRENT` names, None if there is none."""
         try:
             return int(self.pointer.read_text(encoding="ascii"))
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             return None
 
     def open(self, warn: Callable[[str], None]) -> Generation | None:
-        """The live generation, or the newest valid one before it; `warn` is told of each that is damaged."""
+        """The live generation, or the newest valid one before it; see `valid`."""
+        return next(self.valid(warn), None)
+
+    def valid(self, warn: Callable[[str], None]) -> Iterator[Generation]:
+        """The live generation and those before it, newest first; `warn` is told of each that is damaged.
+
+        Where `CURRENT` names none, the newest counts as the live one, and `warn` is told of that.
+        """
         live = self.current()
         numbers = self.numbers()
-        older = [number for number in reversed(numbers) if live is None or number < live]
-        for number in ([live] if live in numbers else []) + older:
-            try:
-                return self.load(number)
-            except GenerationError as error:
-                warn(f"generation {number} is skipped: {error.problem} ({error.got})")
-        return None
+        if numbers and live not in numbers:
+            warn(f"{CURRENT} names no generation that is there: the newest one is taken for it")
+            live = numbers[-1]
+        for number in reversed(numbers):
+            if live is not None and number <= live:
+                try:
+                    yield self.load(number)
+                except GenerationError as error:
+                    warn(f"generation {number} is skipped: {error.problem} ({error.got})")
 
     def load(self, number: int) -> Generation:
         """Verify and open one generation; raises GenerationError when anything is missing or altered."""
         folder = self.directory / f"{number:06d}"
         manifest = self.manifest(number)
-        for name, entry in manifest.files.items():
-            path = folder / name
-            if not path.is_file() or path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
-                raise GenerationError(
-                    "a file is missing or altered",
-                    got=name,
-                    way_out="graphrec rebuild makes a new generation from the log",
-                )
         try:
+            for name, entry in manifest.files.items():
+                path = folder / name
+                if not path.is_file() or path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
+                    raise GenerationError(
+                        "a file is missing or altered",
+                        got=name,
+                        way_out="graphrec rebuild makes a new generation from the log",
+                    )
             weights = load_file(folder / WEIGHTS)
-        except SafetensorError as error:
-            raise GenerationError("the weights cannot be read", got=str(error)) from None
-        arrays = {
-            name.removesuffix(".npy"): np.load(folder / name, mmap_mode="r", allow_pickle=False)
-            for name in manifest.files
-            if name.endswith(".npy")
-        }
+            arrays = {
+                name.removesuffix(".npy"): np.load(folder / name, mmap_mode="r", allow_pickle=False)
+                for name in manifest.files
+                if name.endswith(".npy")
+            }
+        except (OSError, ValueError, SafetensorError) as error:  # also: deleted by another process meanwhile
+            raise GenerationError("a file cannot be read", got=str(error)) from None
         return Generation(manifest, weights, arrays, folder / INDEX)
 
     def manifest(self, number: int) -> Manifest:
-        """Read a manifest; raises GenerationError when it is not one."""
+        """Read a manifest; raises GenerationError when it is none, is altered or of another format."""
         path = self.directory / f"{number:06d}" / MANIFEST
         try:
             manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise GenerationError("the manifest cannot be read", got=str(error)) from None
+            raise GenerationError(f"{MANIFEST} cannot be read", got=str(error)) from None
         if manifest.format != FORMAT:
             raise GenerationError("the format is another one", expected=str(FORMAT), got=str(manifest.format))
+        if manifest.seal != _seal(manifest) or manifest.number != number:
+            raise GenerationError("a file is missing or altered", got=MANIFEST)
         return manifest
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """Hold the workspace's one place for making a generation; raises GenerationError when it is taken."""
+        lock = FileLock(self.pointer.with_name("making.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise GenerationError(
+                "another process is making a generation of this workspace",
+                way_out="wait for it: what it publishes includes all events stored before it began",
+            ) from None
+        try:
+            for left_over in self.directory.glob(f"{_WRITING}*"):  # of a process that died
+                shutil.rmtree(left_over, ignore_errors=True)
+            yield
+        finally:
+            lock.release()
 
     def publish(
         self, draft: Manifest, weights: Arrays, arrays: Arrays, write_index: Callable[[Path], None]
     ) -> Manifest:
-        """Write a generation and make it the live one; number, time, files and digest of the draft are filled in."""
+        """Write a generation and make it the live one; what the draft leaves out is filled in.
+
+        Raises GenerationError when it cannot be written; the live one stays as it is then.
+        """
         self.directory.mkdir(exist_ok=True)
         number = max(self.numbers(), default=0) + 1
-        temporary = self.directory / f"writing-{number:06d}-{os.getpid()}"
+        temporary = self.directory / f"{_WRITING}{number:06d}-{os.getpid()}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
@@ -165,31 +206,32 @@ class Generations:
                 for path in sorted(temporary.iterdir())
             }
             listed = json.dumps({name: entry["sha256"] for name, entry in files.items()}, sort_keys=True)
-            manifest = Manifest(
-                **{
-                    **asdict(draft),
-                    "number": number,
-                    "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                    "files": files,
-                    "digest": hashlib.sha256(listed.encode()).hexdigest(),
-                }
+            manifest = replace(
+                draft,
+                number=number,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                files=files,
+                digest=hashlib.sha256(listed.encode()).hexdigest(),
             )
+            manifest = replace(manifest, seal=_seal(manifest))
             (temporary / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
             for path in temporary.iterdir():
                 _sync(path)
             _sync(temporary)
             temporary.rename(self.directory / f"{number:06d}")
             _sync(self.directory)
-        except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
+            self.point_to(number)
+        except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError is what FAISS makes of a full disk
             raise GenerationError(
                 "the generation could not be written; the live one is untouched", got=str(error)
             ) from None
-        self.point_to(number)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
         return manifest
 
     def point_to(self, number: int) -> None:
-        """Make a published generation the live one."""
+        """Make a published generation the live one; raises GenerationError when there is none of that number."""
+        self.manifest(number)
         temporary = self.pointer.with_name(f"{CURRENT}-{os.getpid()}")
         temporary.write_text(f"{number}\n", encoding="ascii")
         _sync(temporary)
@@ -199,10 +241,16 @@ class Generations:
     def prune(self, keep: int) -> list[int]:
         """Delete all but the newest `keep` generations, never the live one; returns the deleted numbers."""
         live = self.current()
-        removed = [number for number in self.numbers()[:-keep] if number != live]
+        numbers = self.numbers()
+        removed = [number for number in numbers[: max(len(numbers) - keep, 0)] if number != live]
         for number in removed:
-            shutil.rmtree(self.directory / f"{number:06d}")
+            shutil.rmtree(self.directory / f"{number:06d}", ignore_errors=True)
         return removed
+
+
+def _seal(manifest: Manifest) -> str:
+    unsealed = json.dumps(asdict(replace(manifest, seal="")))
+    return hashlib.sha256(unsealed.encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

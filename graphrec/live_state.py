@@ -7,13 +7,14 @@ follows the store. At the same offset and generation two states are equal, whate
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphrec.embedding.embedding_model import EmbeddingModel
 from graphrec.embedding.spectral import fold_in_items
-from graphrec.errors import NotTrainedError
+from graphrec.errors import GenerationError, NotTrainedError
 from graphrec.events.catalogue import Catalogue
 from graphrec.generation import Manifest
 from graphrec.graph.interaction_graph import InteractionGraph
@@ -104,6 +105,7 @@ class LiveState:
         self.users, self.items, self.catalogue = Vocabulary(), Vocabulary(), Catalogue()
         self.learned = learned
         self.offset = 0
+        self._changed: set[int] = set()  # items whose text is not in `texts` yet
         self._store = store
         self._encode = encode
         self.texts = self.coordinates = np.zeros((0, 0), np.float32)
@@ -145,38 +147,39 @@ class LiveState:
         return applied
 
     def _follow_nodes(self) -> None:
-        """Learn new users, new items and changed texts."""
+        """Learn new users, new items and changed texts; what an interrupted encoder leaves is done the next time."""
         self.users.extend(self._store.users(len(self.users)))
-        new = list(self.items.extend(self._store.items(len(self.items))))
-        changed = self.catalogue.update(self._store.catalogue(self.catalogue.offset))
+        self.items.extend(self._store.items(len(self.items)))
+        self._changed.update(self.catalogue.update(self._store.catalogue(self.catalogue.offset)))
         self.retriever.grow_users(len(self.users))
+        new = np.arange(self.retriever.n_items, len(self.items))
         if self.learned is None:
             self.retriever.add_items(np.zeros((len(new), 0), np.float32))
+            self._changed.clear()
             return
-        old = [number for number in changed if number < len(self.texts)]
-        if not old and not new:
+        old = np.array(sorted(number for number in self._changed if number < self.retriever.n_items), np.int32)
+        if not len(old) and not len(new):
             return
-        texts = self._text_vectors(old + new)
+        texts = self._text_vectors(np.concatenate([old, new]))
         grown = np.zeros((len(new), self.coordinates.shape[1]), np.float32)
         self.coordinates = np.vstack([self.coordinates, grown])
         self.texts = np.vstack([self.texts, texts[len(old) :]])
-        self.retriever.add_items(self._features(np.array(new, np.int64)))
-        if old:
-            self.texts[old] = texts[: len(old)]
-            self.retriever.change_items(np.array(old, np.int32), self._features(np.array(old)))
+        self.texts[old] = texts[: len(old)]
+        self._changed.clear()
+        self.retriever.add_items(self._features(new))
+        if len(old):
+            self.retriever.change_items(old, self._features(old))
 
     def all_text_vectors(self) -> Float32:
         """Text vectors of all items, float32 (n_items, t); t = 0 where no item has a text."""
-        return self._text_vectors(range(len(self.items)))
+        texts = [self.catalogue.text(number) for number in range(len(self.items))]
+        return self._encode(texts) if any(texts) else np.zeros((len(texts), 0), np.float32)
 
-    def _text_vectors(self, numbers: Sequence[int]) -> Float32:
-        texts = [self.catalogue.text(number) for number in numbers]
-        width = None if self.learned is None else self.texts.shape[1]
-        if width == 0 or (not any(texts) and width is None):
-            return np.zeros((len(texts), 0), np.float32)
-        if not any(texts) and width is not None:
-            return np.zeros((len(texts), width), np.float32)
-        return self._encode(texts)
+    def _text_vectors(self, numbers: NDArray[np.integer]) -> Float32:
+        """As wide as those that were learned from: zero where there were none."""
+        texts = [self.catalogue.text(number) for number in numbers.tolist()]
+        width = self.texts.shape[1]
+        return self._encode(texts) if width and any(texts) else np.zeros((len(texts), width), np.float32)
 
     def _features(self, numbers: NDArray[np.integer]) -> Float32:
         if self.learned is None:
@@ -209,6 +212,7 @@ class LiveState:
             made_by=made_by,
             parent=parent,
             settings=snapshot_settings(self.config),
+            text_model=text_model(self.config),
             metrics=metrics,
         )
         learned = replace(self.learned, texts=self.texts, coordinates=self.coordinates)
@@ -242,6 +246,29 @@ def snapshot_settings(config: Config) -> dict[str, Any]:
         "half_life_days": config.graph.half_life_days,
         "popularity_half_life_days": config.retrieval.popularity_half_life_days,
     }
+
+
+def open_state(
+    config: Config, store: EventStore, encode: Encode, generations: Generations, warn: Callable[[str], None]
+) -> tuple[LiveState, Manifest | None]:
+    """The state of the newest generation that fits store and settings, before `refresh`; of no model if none does."""
+    for generation in generations.valid(warn):
+        manifest = generation.manifest
+        try:
+            learned = Learned.from_generation(generation)
+            if manifest.offset > store.offset or manifest.catalogue_offset > store.catalogue_offset:
+                raise GenerationError("the store is not the one it was made from", got="a shorter log")
+            if learned.texts.shape[1] and manifest.text_model != text_model(config):
+                raise GenerationError("the settings name another text model", got=text_model(config))
+            return LiveState(config, store, encode, learned, generation), manifest
+        except GenerationError as error:
+            warn(f"generation {manifest.number} is skipped: {error.problem} ({error.got})")
+    return LiveState(config, store, encode), None
+
+
+def text_model(config: Config) -> str:
+    """What makes text vectors comparable: under another one only training makes sense of them."""
+    return f"{Path(config.text.model).name}, {config.text.max_tokens} tokens"
 
 
 def _part(arrays: Mapping[str, Float32], prefix: str) -> dict[str, Float32]:

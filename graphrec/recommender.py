@@ -8,103 +8,41 @@ External ids stop here; inside there are only node numbers.
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphrec.answers import (
-    BuildReport,
-    Explanation,
-    IngestReport,
-    Reason,
-    Recommendation,
-    Recommendations,
-    Status,
-)
-from graphrec.digest import state_digest
+from graphrec.answers import BuildReport, Explanation, IngestReport, Reason, Recommendation, Recommendations
 from graphrec.embedding.node_features import unit_rows
-from graphrec.embedding.text_cache import TextCache, encode_cached
-from graphrec.embedding.text_encoder import TextEncoder
-from graphrec.errors import InputError, NotTrainedError, UnknownItemError
-from graphrec.generation import Generations
-from graphrec.live_state import Learned, LiveState
+from graphrec.errors import InputError
+from graphrec.open_workspace import OpenWorkspace
 from graphrec.ranking.explanation import evidence
 from graphrec.ranking.ranker import ranked
 from graphrec.retrieval.retriever import SOURCES
 from graphrec.retrieval.text_search import TextSearch
-from graphrec.workspace import Workspace, ingest
+from graphrec.workspace import ingest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from graphrec.graph.interaction_graph import InteractionGraph
-    from graphrec.graph.vocabulary import Vocabulary
+    from graphrec.live_state import LiveState
 
     Float32 = NDArray[np.float32]
-    Progress = Callable[[str, int, int], None]
-
-_log = logging.getLogger(__name__)
 
 _REASONS = 2  # shown with each recommendation
 _SEARCH_POOL = 100  # texts nearest to a search that a user's taste may re-order
 _TASTE = 0.1  # weight of the taste beside the cosine of the texts
 
 
-class Recommender:
+class Recommender(OpenWorkspace):
     """A workspace, opened: ingest events, train, ask. Safe to share between threads, which take turns.
 
     `Recommender.open("shop")`, or `Recommender.create("shop")` for a new one; a context manager. What other processes
     bring into the store becomes visible by `refresh`.
     """
-
-    def __init__(self, opened: Workspace, progress: Progress | None = None) -> None:
-        self.workspace = opened
-        self._lock = threading.RLock()
-        self._store = opened.open_store()
-        self._encoder = TextEncoder(opened.config.text)
-        self._cache = TextCache(opened.directory)
-        self._generations = Generations(opened.directory)
-        self._text_search: TextSearch | None = None
-        self._progress = progress
-        try:
-            generation = self._generations.open(_log.warning)
-            self._generation = None if generation is None else generation.manifest
-            learned = None if generation is None else Learned.from_generation(generation)
-            self._state = LiveState(opened.config, self._store, self._encode, learned, generation)
-            self.refresh()
-        except BaseException:
-            self._store.close()
-            raise
-
-    @classmethod
-    def open(cls, directory: str | Path, *, progress: Progress | None = None) -> Self:
-        """Open a workspace: the newest valid generation, then the tail of the log.
-
-        `progress(stage, done, total)` is told of all long work of this object.
-        """
-        return cls(Workspace(directory), progress)
-
-    @classmethod
-    def create(cls, directory: str | Path, *, progress: Progress | None = None) -> Self:
-        """Make a workspace and open it."""
-        return cls(Workspace.create(directory), progress)
-
-    def close(self) -> None:
-        """Close the store; the object answers no more."""
-        self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     # -- the way of an event ------------------------------------------------------------------------------------------
 
@@ -137,13 +75,6 @@ class Recommender:
             )
             self.refresh()
             return report
-
-    def refresh(self) -> int:
-        """Apply what the store has and this object has not, whoever wrote it; returns the number of events."""
-        with self._lock:
-            applied = self._state.refresh(self._progress)
-            self._text_search = None
-            return applied
 
     # -- the way of a question ----------------------------------------------------------------------------------------
 
@@ -216,7 +147,7 @@ class Recommender:
         with self._lock:
             state = self._state
             if self._text_search is None:
-                self._text_search = TextSearch(state.all_text_vectors() if state.learned is None else state.texts)
+                self._text_search = TextSearch(state.texts if state.texts.size else state.all_text_vectors())
             if not len(self._text_search):
                 return self._list(user, (), personal=False, note="no item has a text")
             found, scores = self._text_search.search(self._encoder.encode([text])[0], max(k, _SEARCH_POOL))
@@ -275,7 +206,8 @@ class Recommender:
     def train(self) -> BuildReport:
         """Train everything from scratch on the whole log, publish the generation and answer from it.
 
-        Raises InputError when the log is empty; the live generation stays as it is then.
+        Raises InputError when the log is empty, GenerationError when another process is at it or the disk is full; the
+        live generation stays as it is then.
         """
         from graphrec.training.trainer import train
 
@@ -286,7 +218,8 @@ class Recommender:
     def rebuild(self) -> BuildReport:
         """Form graph, vectors and index anew from the log with the live weights, and publish the generation.
 
-        Items that came after training get their spectral coordinates folded in. Raises NotTrainedError.
+        Items that came after training get their spectral coordinates folded in. Raises NotTrainedError, and
+        GenerationError as `train` does.
         """
         with self._lock:
             self.refresh()
@@ -295,11 +228,13 @@ class Recommender:
     def _publish(self, made_by: str, make: Callable[[], tuple[LiveState, dict[str, Any]]]) -> BuildReport:
         """Make a second state, publish it, and only then answer from it."""
         started, cpu = time.perf_counter(), time.process_time()
-        state, metrics = make()
-        self._generation = state.publish(self._generations, made_by, self.generation, metrics)
-        self._state, self._text_search = state, None
+        with self._generations.making():
+            state, metrics = make()
+            live = state.publish(self._generations, made_by, self.generation, metrics)
+            self._state, self._generation, self._text_search = state, live, None
+            self._generations.prune(self.workspace.config.generations.keep)
         return BuildReport(
-            generation=self._generation.number,
+            generation=live.number,
             made_by=made_by,
             offset=state.offset,
             events=self._store.counts().events,
@@ -310,122 +245,7 @@ class Recommender:
             metrics=metrics,
         )
 
-    # -- for checking from outside ------------------------------------------------------------------------------------
-
-    @property
-    def offset(self) -> int:
-        """Position of the log up to which events count in the answers; 0 = none."""
-        return self._state.offset
-
-    @property
-    def generation(self) -> int | None:
-        """Number of the live generation, None before the first training."""
-        return None if self._generation is None else self._generation.number
-
-    @property
-    def users(self) -> Vocabulary:
-        """All user ids, by node number; read-only."""
-        return self._state.users
-
-    @property
-    def items(self) -> Vocabulary:
-        """All item ids, by node number; read-only."""
-        return self._state.items
-
-    @property
-    def graph(self) -> InteractionGraph:
-        """The live graph, for `graphrec.graph.export`; read-only."""
-        return self._state.retriever.graph
-
-    def item_vectors(self) -> tuple[list[str], Float32]:
-        """All item ids and their GraphSAGE vectors of length one, float32 (n, d), a copy; raises NotTrainedError."""
-        with self._lock:
-            return list(self._state.items), self._unit_item_vectors()
-
-    def user_vector(self, user: str) -> Float32:
-        """The user's GraphSAGE vector of length one, float32 (d,), from the newest events; zeros without a history.
-
-        Raises NotTrainedError.
-        """
-        with self._lock:
-            learned = self._learned()
-            query = self._state.retriever.query(self._user_number(user))
-            if query is None:
-                return np.zeros(learned.model.sage.dimensions, np.float32)
-            vector: Float32 = unit_rows(query[None, :-1])[0]
-            return vector
-
-    def state_digest(self) -> str:
-        """SHA-256 over vocabulary, graph, catalogue and generation; see `graphrec.digest`."""
-        with self._lock:
-            state = self._state
-            generation = "none" if self._generation is None else self._generation.digest
-            return state_digest(state.users, state.items, state.retriever.graph, state.catalogue, generation)
-
-    def status(self) -> Status:
-        """Counts, time span, the live generation and what came since."""
-        with self._lock:
-            counts, span, live, state = self._store.counts(), self._store.time_span, self._generation, self._state
-            return Status(
-                directory=str(self.workspace.directory),
-                events=counts.events,
-                users=counts.users,
-                items=counts.items,
-                items_with_text=sum(bool(state.catalogue.text(number)) for number in range(len(state.items))),
-                offset=state.offset,
-                first_event=None if span is None else _iso(span[0]),
-                last_event=None if span is None else _iso(span[1]),
-                generation=self.generation,
-                generation_offset=None if live is None else live.offset,
-                generation_made=None if live is None else live.created,
-                events_since=state.offset - (0 if live is None else live.offset),
-                quarantined=self.workspace.quarantine.count(),
-                bytes_on_disk=self.workspace.bytes_on_disk(),
-            )
-
-    # -- inside -------------------------------------------------------------------------------------------------------
-
-    def _user_number(self, user: str) -> int:
-        """Node number; one past the last for an unknown user, which nothing is known of."""
-        number = self._state.users.number(user)
-        return len(self._state.users) if number is None else number
-
-    def _item_number(self, item: str) -> int:
-        number = self._state.items.number(item)
-        if number is None:
-            raise UnknownItemError(
-                f"there is no item {item!r}",
-                expected="an item that an event or the catalogue has named",
-                way_out="graphrec ingest --items adds to the catalogue",
-            )
-        return number
-
-    def _learned(self) -> Learned:
-        if self._state.learned is None:
-            raise NotTrainedError("this workspace has no trained generation yet", way_out="graphrec train")
-        return self._state.learned
-
-    def _unit_item_vectors(self) -> Float32:
-        propagation = self._state.retriever.propagation
-        if propagation is None:
-            raise NotTrainedError("this workspace has no trained generation yet", way_out="graphrec train")
-        return unit_rows(propagation.item_vectors)
-
-    def _encode(self, texts: Sequence[str]) -> Float32:
-        vectors, _ = encode_cached(
-            self._encoder, self._cache, texts, lambda done, total: self._tell("texts", done, total)
-        )
-        return vectors
-
-    def _tell(self, stage: str, done: int, total: int) -> None:
-        if self._progress is not None:
-            self._progress(stage, done, total)
-
 
 def _check_k(k: int) -> None:
     if k < 1:
         raise InputError("the length of a list", expected="k of at least 1", got=str(k))
-
-
-def _iso(moment: int) -> str:
-    return datetime.fromtimestamp(moment / 1e6, UTC).isoformat(timespec="seconds")

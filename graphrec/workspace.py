@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +57,12 @@ class Workspace:
 
     def bytes_on_disk(self) -> int:
         """Size of everything in the directory."""
-        return sum(path.stat().st_size for path in self.directory.rglob("*") if path.is_file())
+        total = 0
+        for folder, _, names in os.walk(self.directory):
+            for name in names:
+                with suppress(FileNotFoundError):  # journals come and go
+                    total += Path(folder, name).stat().st_size
+        return total
 
 
 def ingest(
@@ -77,7 +84,7 @@ def ingest(
     outcome = dict.fromkeys(IngestReport.__dataclass_fields__, 0)
     files: list[str] = []
     if items is not None:
-        source = source_name(items)
+        source = f"{source_name(items)}, items"  # events may come from a file, or a DataFrame, of the same name
         with workspace.quarantine.writing(source) as writer:
             for batch in read_items(items, columns=item_columns):
                 writer.add(batch.rejected)

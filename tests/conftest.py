@@ -1,12 +1,19 @@
-"""What every test shares: no network, quiet tokenizers, one hypothesis profile, GPU tests only where there is a GPU."""
+"""What every test shares: no network, one hypothesis profile, GPU tests only where there is a GPU, and a tiny world."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
+
+from graphrec.events.event import Event, Item
 
 # Read by the Hugging Face libraries when they are imported, so before any test module is.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -29,3 +36,109 @@ def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@dataclass(frozen=True)
+class World:
+    """Two groups of taste: even users choose even items, odd users odd ones; an item's text says its group."""
+
+    events: list[Event]  # in the order of time
+    items: list[Item]
+    settings: str  # of a graphrec.toml that trains in seconds
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    """60 users, 40 items, 900 events in 60 days; one event in ten is out of taste."""
+    rng = np.random.default_rng(7)
+    start, day = 1_700_000_000, 86_400
+    events = []
+    for moment in np.sort(rng.integers(0, 60 * day, 900)).tolist():
+        user = int(rng.integers(60))
+        group = (user if rng.random() < 0.9 else user + 1) % 2
+        item = 2 * min(int(rng.exponential(8.0)), 19) + group
+        kind = "purchase" if rng.random() < 0.2 else "view"
+        events.append(Event(f"u{user}", f"i{item}", kind, timestamp=start + moment))
+    words = ("red garden flower pot", "blue kitchen coffee mug")
+    items = [Item(f"i{n}", f"{words[n % 2].split()[-1]} {n}", f"{words[n % 2]} number {n}") for n in range(40)]
+    return World(events, items, TINY_SETTINGS)
+
+
+TINY_SETTINGS = """
+[embedding]
+spectral_dimensions = 8
+text_dimensions = 4
+hidden_dimensions = 16
+dimensions = 8
+[retrieval]
+sage = 10
+walk = 10
+popular = 5
+[training]
+steps = 30
+batch_size = 256
+slice_share = 0.2
+ranker_seeds = 1
+"""
+
+
+class WordEncoder:
+    """Stands in for the text encoder: a text is the sum of its words, each a fixed direction; no model is loaded."""
+
+    identity = "words"
+    dimensions = 16
+    encoded = 0  # texts, in all
+
+    def __init__(self, settings: object = None) -> None:
+        pass
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        matrix = np.zeros((len(texts), self.dimensions), np.float32)
+        for row, text in zip(matrix, texts, strict=True):
+            for word in text.split():
+                seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4])
+                row += np.random.default_rng(seed).standard_normal(self.dimensions, np.float32)
+            row /= max(float(np.linalg.norm(row)), 1e-9)
+        return matrix
+
+    def encode_batches(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        type(self).encoded += len(texts)
+        yield np.arange(len(texts)), self.encode(texts)
+
+
+@pytest.fixture(scope="session")
+def words() -> type[WordEncoder]:
+    return WordEncoder
+
+
+@pytest.fixture
+def word_encoder(monkeypatch: pytest.MonkeyPatch) -> type[WordEncoder]:
+    """Workspaces opened in this test read texts word by word."""
+    monkeypatch.setattr("graphrec.open_workspace.TextEncoder", WordEncoder)
+    return WordEncoder
+
+
+@pytest.fixture(scope="session")
+def trained_once(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with the world's first 700 events, trained; to be copied, not used."""
+    import pandas as pd
+
+    from graphrec.recommender import Recommender
+    from graphrec.workspace import Workspace
+
+    path = tmp_path_factory.mktemp("world") / "shop"
+    Workspace.create(path)
+    (path / "graphrec.toml").write_text(world.settings)
+    items = pd.DataFrame([{"id": item.id, "title": item.title, "text": item.text} for item in world.items])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("graphrec.open_workspace.TextEncoder", WordEncoder)
+        with Recommender.open(path) as recommender:
+            recommender.ingest(world.events[:700], items=items)
+            recommender.train()
+    return path
+
+
+@pytest.fixture
+def shop(trained_once: Path, word_encoder: type[WordEncoder], tmp_path: Path) -> Path:
+    """A copy of the trained workspace."""
+    return Path(shutil.copytree(trained_once, tmp_path / "shop"))

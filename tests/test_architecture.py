@@ -19,13 +19,13 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from its own layer or from those to its left.
 LAYERS = ["errors", "config", "answers", "events", "graph", "digest", "embedding", "retrieval", "ranking", "generation"]
-LAYERS += ["workspace", "live_state", "training", "recommender", "evaluation", "cli"]
+LAYERS += ["workspace", "live_state", "training", "open_workspace", "recommender", "doctor", "evaluation", "progress", "cli"]
 
 OWNERS = {
     "faiss": ("retrieval/vector_index.py",),
     "huggingface_hub": ("embedding/text_encoder.py",),
     "sqlalchemy": ("events/",),
-    "sqlite3": ("events/", "embedding/text_cache.py"),
+    "sqlite3": ("events/", "embedding/text_cache.py", "doctor.py"),  # doctor prints its version
     "torch_geometric": ("graph/export.py", "training/sage_trainer.py"),
     "transformers": ("embedding/text_encoder.py",),
 }

@@ -12,7 +12,8 @@ asked for, from its own items (`user_vector`). After every batch the item vector
 float32 rounding.
 
 Rounding does not add up: where taking weight away leaves a sum that is small beside what it was, the sum is formed
-anew from the rows (`_CANCELLATION`), and a node without weight has sums of exactly zero.
+anew from the rows (`_CANCELLATION`), and a node without weight has sums of exactly zero. A node whose whole weight has
+faded below 2^-100 of the graph's unit has the mean of no neighbours (`_FADED`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 # A sum whose total weight fell below this share of its largest since it was last formed has lost too many bits.
 _CANCELLATION = 1.0 / 64.0
+# A node whose whole weight has faded below this has no neighbours left: beneath it a float32 runs out of exponents.
+_FADED = 2.0**-100
 
 
 class Propagation:
@@ -81,6 +84,7 @@ class Propagation:
 
     def recompute(self, graph: InteractionGraph) -> None:
         """Form every sum anew from the graph: the slow path that `apply` equals."""
+        self.grow_users(graph.n_users)
         users, items, arrays = self._users, self._items, graph.arrays
         items["weight"][:] = 0
         items["sum2"][:] = 0
@@ -92,13 +96,15 @@ class Propagation:
         self._refresh_items(np.arange(items.size, dtype=np.int32))
 
     def apply(self, graph: InteractionGraph, changes: EdgeChanges) -> Int32:
-        """Follow a batch that the graph has taken in; returns the item numbers whose vector may have moved."""
+        """Follow a batch that the graph has taken in; returns the item numbers whose vector may have moved.
+
+        Every item of the graph must have been added before: the kernels do not look.
+        """
+        self.grow_users(graph.n_users)
+        if changes.scale_shift:  # once in 40 half-lives: what has faded away must leave the vectors too
+            self.recompute(graph)
+            return np.arange(self._items.size, dtype=np.int32)
         users, items = self._users, self._items
-        if changes.scale_shift:
-            factor = 2.0**-changes.scale_shift
-            for columns, names in ((users, ("weight", "peak", "sum1")), (items, ("weight", "peak", "sum2"))):
-                for name in names:
-                    columns[name][:] *= columns[name].dtype.type(factor)
         _accumulate(
             changes.users, changes.items, changes.deltas,
             items["message1"], users["message2"],
@@ -126,7 +132,7 @@ class Propagation:
         numbers, edge_weights, _ = graph.user_row(user)
         total = edge_weights.sum(dtype=np.float64)
         mean = np.zeros(weights.hidden_dimensions, np.float32)
-        if total > 0:
+        if total > _FADED:
             mean = (edge_weights / np.float32(total)) @ self._items["hidden"][numbers]
         root = weights.user_root2 @ self._users["hidden"][user]
         vector: Float32 = weights.user_neighbour2 @ mean + root + weights.user_bias2
@@ -170,7 +176,7 @@ class _Columns:
 
 def _mean(sums: Float32, weights: Float64) -> Float32:
     """`sums / weights` row by row, zero where there is no weight."""
-    inverse = np.divide(1.0, weights, out=np.zeros_like(weights), where=weights > 0)
+    inverse = np.divide(1.0, weights, out=np.zeros_like(weights), where=weights > _FADED)
     mean: Float32 = sums * inverse[:, None].astype(np.float32)
     return mean
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 FloatMatrix = NDArray[np.float32]
 
+_RANK_TOLERANCE = 1e-5  # of the largest singular value: what float32 products cannot tell from zero
+_GRAM_ROWS = 16_384  # at once in float64
+
 
 @dataclass(frozen=True)
 class SpectralBasis:
@@ -54,10 +57,10 @@ def cholesky_qr(block: FloatMatrix) -> FloatMatrix:
     """Orthonormal basis of the columns of a tall block (n, k), by two rounds of Cholesky-QR.
 
     One round loses orthogonality with the square of the condition number; the second restores it (CholeskyQR2).
-    Directions that are numerically dependent get a tiny ridge instead of failing.
+    Directions that are numerically dependent get a tiny ridge instead of failing, and end shorter than one.
     """
     for _ in range(2):
-        gram = (block.T @ block).astype(np.float64)
+        gram = _gram(block)
         ridge = 1e-10 * max(float(np.trace(gram)), 1e-30)
         factor = np.linalg.cholesky(gram + ridge * np.eye(len(gram)))
         block = np.ascontiguousarray(block @ np.linalg.inv(factor).T.astype(np.float32))
@@ -87,10 +90,10 @@ def spectral_basis(
 
     # Rayleigh-Ritz: within the block, the exact singular vectors of the projected matrix.
     projected = matrix @ block
-    squares, rotation = np.linalg.eigh((projected.T @ projected).astype(np.float64))
+    squares, rotation = np.linalg.eigh(_gram(projected))
     order = np.argsort(squares)[::-1][:dimensions]
     found = np.sqrt(np.maximum(squares[order], 0.0))
-    kept = found > 1e-6 * max(float(found[0]), 1e-30)
+    kept = found > _RANK_TOLERANCE * max(float(found[0]), 1e-30)
     order, found = order[kept], found[kept]
     right = block @ rotation[:, order].astype(np.float32)
     right *= np.sign(right[np.abs(right).argmax(axis=0), np.arange(len(order))])
@@ -98,6 +101,15 @@ def spectral_basis(
     values[: len(order)] = found
     users[:, : len(order)] = (matrix @ right) / found.astype(np.float32)
     return SpectralBasis(users, items, values)
+
+
+def _gram(block: FloatMatrix) -> NDArray[np.float64]:
+    """`B'B` in float64: in float32 its rounding alone would turn a dependent direction's eigenvalue negative."""
+    gram = np.zeros((block.shape[1], block.shape[1]))
+    for start in range(0, len(block), _GRAM_ROWS):
+        part = block[start : start + _GRAM_ROWS].astype(np.float64)
+        gram += part.T @ part
+    return gram
 
 
 def fold_in(columns: csr_matrix, basis: SpectralBasis) -> FloatMatrix:
@@ -135,8 +147,9 @@ def fold_in_items(
     from scipy.sparse import csr_matrix
 
     n_items = int(max(items.max(initial=-1), missing.max(initial=-1))) + 1
-    edges = csr_matrix(((weights > 0).astype(np.float32), items, indptr), shape=(len(indptr) - 1, n_items))
-    edges.eliminate_zeros()
+    positive = (weights > 0).astype(np.float32)
+    edges = csr_matrix((positive, items, indptr), shape=(len(indptr) - 1, n_items), copy=True)
+    edges.eliminate_zeros()  # works in place, hence the copy
     known = min(len(users), edges.shape[0])
     columns = normalised(edges)[:known].T.tocsr()[missing]
     basis = SpectralBasis(users[:known], np.zeros((0, users.shape[1]), np.float32), values)

@@ -7,21 +7,19 @@ never on both sides of a cut: ties at a cut belong to the later side.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from graphrec.errors import InputError
 from graphrec.evaluation.metrics import ItemSets
+from graphrec.events.datasets import lightgcn_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
-
-
-LARGEST = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +156,8 @@ def from_files(train: str | Path, test: str | Path) -> Split:
     The sets are taken as given; there is no time, so all time stamps are 0. Raises InputError with file and line where
     a line is not made of numbers.
     """
-    train_users, train_items = _read_lines(Path(train))
-    test_users, test_items = _read_lines(Path(test))
+    train_users, train_items = lightgcn_pairs(train)
+    test_users, test_items = lightgcn_pairs(test)
     n_users = int(max(train_users.max(initial=-1), test_users.max(initial=-1))) + 1
     n_items = int(max(train_items.max(initial=-1), test_items.max(initial=-1))) + 1
     m = len(train_users)
@@ -177,23 +175,3 @@ def _cuts(ordered: Interactions, shares: NDArray[np.float64]) -> list[int]:
     places = np.minimum(np.floor(np.round(shares * n, 6)).astype(np.int64), n - 1)
     found = np.searchsorted(ordered.timestamps, ordered.timestamps[places], side="left")
     return [int(place) for place in found]
-
-
-def _read_lines(path: Path) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    users: list[int] = []
-    items: list[int] = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read", got=str(error)) from None
-    for number, line in enumerate(lines, start=1):
-        fields = line.split()
-        if not all(field.isdecimal() and int(field) <= LARGEST for field in fields):
-            raise InputError(
-                f"{path}, line {number} is not understood",
-                expected="a user number, then item numbers",
-                got=line[:80],
-            )
-        users.extend([int(fields[0])] * (len(fields) - 1) if fields else [])
-        items.extend(map(int, fields[1:]))
-    return np.array(users, np.int32), np.array(items, np.int32)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from graphrec.evaluation.protocols import Split
 
 
+IN_TERMINAL = ("recall", "ndcg", "coverage")
+
+
 @dataclass(frozen=True)
 class Result:
     """The metrics of one recommender on one split, named like `recall@20`.
@@ -44,14 +47,20 @@ class Result:
     cpu_seconds: float | None = None
 
 
-def evaluate(recommender: Recommender, split: Split, k: int, rng: np.random.Generator) -> Result:
-    """Fit on the split's training events, ask for its test users, score and time both."""
+def evaluate(
+    recommender: Recommender, split: Split, k: int, rng: np.random.Generator
+) -> tuple[Result, Recommender, Lists]:
+    """Fit on the split's training events, ask for its test users, score and time both.
+
+    Returns the figures, the fitted recommender and its lists.
+    """
     wall, cpu = time.perf_counter(), time.process_time()
     fitted = recommender.fit(split.train)
     recommended = fitted.recommend(split.test_users, k, exclude_seen=not split.include_seen)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     popularity = split.train.popularity()
-    return evaluate_lists(fitted.name, recommended, split, k, popularity, rng, wall_seconds=wall, cpu_seconds=cpu)
+    result = evaluate_lists(fitted.name, recommended, split, k, popularity, rng, wall_seconds=wall, cpu_seconds=cpu)
+    return result, fitted, recommended
 
 
 def evaluate_lists(
@@ -86,11 +95,11 @@ def evaluate_lists(
 
 
 def as_table(results: Sequence[Result], title: str | None = None) -> Table:
-    """Lay the results out for a terminal."""
-    header, rows = _cells(results)
+    """Lay the results out for a terminal of 80 columns: the metrics that most people ask for."""
+    header, rows = _cells(results, IN_TERMINAL)
     table = Table(title=title)
     for place, heading in enumerate(header):
-        table.add_column(heading, justify="right" if place else "left")
+        table.add_column(heading, justify="right" if place else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     return table
@@ -148,9 +157,10 @@ def save_lists(
     pq.write_table(pa.table(columns), path)
 
 
-def _cells(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows as text; half the width of an interval follows the mean it belongs to."""
+def _cells(results: Sequence[Result], wanted: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """Header and rows as text, all metrics or the wanted; half of an interval follows the mean it belongs to."""
     metrics = list(results[0].metrics) if results else []
+    metrics = [metric for metric in metrics if not wanted or metric.partition("@")[0] in wanted]
     rows = []
     for result in results:
         cells = []

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from graphrec.errors import InputError
 
+_LARGEST = np.iinfo(np.int32).max
+
 
 class SampleFiles(NamedTuple):
     """A data set that `ingest` can read as it is."""
@@ -40,17 +42,22 @@ def online_retail(directory: str | Path) -> SampleFiles:
 
 
 def lightgcn_pairs(path: str | Path) -> Pairs:
-    """Read a LightGCN file, a line a user: its number, then its items' numbers (He et al. 2020); raises InputError."""
-    users: list[npt.NDArray[np.int32]] = [np.empty(0, np.int32)]
-    items = list(users)
+    """Read a LightGCN file, a line a user: its number, then its items' numbers (He et al. 2020).
+
+    Raises InputError with the line that is not made of numbers.
+    """
+    users: list[int] = []
+    items: list[int] = []
     try:
-        with Path(path).open(encoding="ascii") as file:
-            for number, line in enumerate(file, 1):
-                row = np.array(line.split(), np.int32)
-                if (row < 0).any():
-                    raise ValueError(f"line {number}: a negative number")
-                users.append(np.full(max(len(row) - 1, 0), row[0] if len(row) else 0, np.int32))
-                items.append(row[1:])
-    except (OSError, ValueError, OverflowError) as error:
-        raise InputError(f"cannot read {path}", expected="lines of `user item item …`", got=str(error)[:200]) from None
-    return Pairs(np.concatenate(users), np.concatenate(items))
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read", got=str(error)) from None
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if not all(field.isdecimal() and int(field) <= _LARGEST for field in fields):
+            raise InputError(
+                f"{path}, line {number} is not understood", expected="lines of `user item item …`", got=line[:80]
+            )
+        users.extend([int(fields[0])] * (len(fields) - 1) if fields else [])
+        items.extend(map(int, fields[1:]))
+    return Pairs(np.array(users, np.int32), np.array(items, np.int32))

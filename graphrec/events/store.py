@@ -15,8 +15,10 @@ import numpy.typing as npt
 import sqlalchemy as sa
 
 from graphrec.errors import InputError
-from graphrec.events import database
 from graphrec.events.database import Database, catalogue, events
+from graphrec.events.database import items as item_table
+from graphrec.events.database import kinds as kind_table
+from graphrec.events.database import users as user_table
 from graphrec.events.event import ID_EXPECTED, EventColumns, EventTable, Item, check_attributes, is_id
 from graphrec.events.event_hash import coded, event_hashes
 from graphrec.events.numbering import KeyNumbers, NumberedColumn
@@ -78,9 +80,9 @@ class EventStore:
 
     def __init__(self, opened: Database) -> None:
         self._database = opened
-        self._users = KeyNumbers(database.users)
-        self._items = KeyNumbers(database.items)
-        self._kinds = KeyNumbers(database.kinds)
+        self._users = KeyNumbers(user_table)
+        self._items = KeyNumbers(item_table)
+        self._kinds = KeyNumbers(kind_table)
 
     @classmethod
     def open(cls, url: str, *, directory: Path | None = None) -> Self:
@@ -178,21 +180,21 @@ class EventStore:
 
     def users(self, after: int = 0) -> list[str]:
         """List the ids of the users whose number is at least `after`, by number."""
-        return self._keys(database.users, after)
+        return self._keys(user_table, after)
 
     def items(self, after: int = 0) -> list[str]:
         """List the ids of the items whose number is at least `after`, by number."""
-        return self._keys(database.items, after)
+        return self._keys(item_table, after)
 
     def kinds(self) -> list[str]:
         """List the names of the kinds of events, by code."""
-        return self._keys(database.kinds, 0)
+        return self._keys(kind_table, 0)
 
     def catalogue(self, after: int = 0) -> list[CatalogueRow]:
         """List the catalogue's versions whose seq is above `after`, in order."""
-        c, items = catalogue.c, database.items.c
+        c, items = catalogue.c, item_table.c
         query = sa.select(c.seq, c.item, items.key, c.title, c.text, c.attributes)
-        query = query.join(database.items, items.number == c.item).where(c.seq > after).order_by(c.seq)
+        query = query.join(item_table, items.number == c.item).where(c.seq > after).order_by(c.seq)
         with self._database.reading() as connection:
             return [
                 CatalogueRow(seq, number, Item(key, title, text, json.loads(attributes)))
@@ -203,8 +205,8 @@ class EventStore:
         """Count what there is."""
         counted = sa.select(
             sa.select(sa.func.count()).select_from(events).scalar_subquery(),
-            sa.select(sa.func.count()).select_from(database.users).scalar_subquery(),
-            sa.select(sa.func.count()).select_from(database.items).scalar_subquery(),
+            sa.select(sa.func.count()).select_from(user_table).scalar_subquery(),
+            sa.select(sa.func.count()).select_from(item_table).scalar_subquery(),
             sa.select(sa.func.count(catalogue.c.item.distinct())).scalar_subquery(),
         )
         with self._database.reading() as connection:
@@ -302,7 +304,7 @@ def _upsert_contents(
 def _upsert_attributes(
     connection: sa.Connection, numbers: Sequence[int], first_new: int, attributes: Sequence[str]
 ) -> tuple[int, int, int]:
-    u = database.users.c
+    u = user_table.c
     wanted = sa.select(u.number, u.attributes).where(u.number.in_(set(numbers)))
     current = {row.number: row.attributes for row in connection.execute(wanted)}
     met: set[int] = set()
@@ -313,7 +315,7 @@ def _upsert_attributes(
         outcome[0 if added else 1 if current[number] != new else 2] += 1
         if current[number] != new:
             current[number] = new
-            connection.execute(sa.update(database.users).where(u.number == number).values(attributes=new))
+            connection.execute(sa.update(user_table).where(u.number == number).values(attributes=new))
     return outcome[0], outcome[1], outcome[2]
 
 

@@ -181,8 +181,7 @@ def _timestamps(array: pa.Array, unit: str) -> tuple[npt.NDArray[np.int64], Floa
 def _scaled(numbers: npt.NDArray[np.int64] | Floats, unit: str) -> npt.NDArray[np.int64]:
     """Microseconds of numbers in a unit; what would overflow stays out of every range."""
     factor = UNITS[unit]
-    near = np.abs(np.nan_to_num(numbers.astype(np.float64))) * factor <= LATEST + 1e6
-    near &= numbers == numbers  # NaN is no time
+    near = np.abs(numbers.astype(np.float64)) <= (LATEST + 1e6) / factor  # NaN is not, either
     if not np.issubdtype(numbers.dtype, np.integer):
         return np.rint(np.where(near, numbers, -1) * factor).astype(np.int64)
     whole = np.where(near, numbers, -1).astype(np.int64)

@@ -104,15 +104,16 @@ def _standard(lists: Lists) -> tuple[Tensor, Tensor]:
 
 
 def _train_head(learned: Lists, held_out: Lists, seed: int) -> tuple[Tensor, ...]:
-    torch.manual_seed(seed)
     first, second = _HIDDEN
-    head = nn.Sequential(
-        nn.Linear(len(NAMES), first),
-        nn.ReLU(),
-        nn.Linear(first, second),
-        nn.ReLU(),
-        nn.Linear(second, 1, bias=False),
-    )
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay its own
+        torch.manual_seed(seed)
+        head = nn.Sequential(
+            nn.Linear(len(NAMES), first),
+            nn.ReLU(),
+            nn.Linear(first, second),
+            nn.ReLU(),
+            nn.Linear(second, 1, bias=False),
+        )
     optimiser = torch.optim.Adam(head.parameters(), lr=_LEARNING_RATE)
     steps = _EPOCHS * -(-len(learned.labels) // _USERS_A_BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)

@@ -122,8 +122,10 @@ def train_embedding(
     features = torch.from_numpy(feature_map.features(coordinates, texts)).to(device)
     estimated = torch.from_numpy(feature_map.estimated(texts)).to(device)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    total = settings.steps + 1
+    warm_up = max(_WARM_UP, 2 / total)  # OneCycleLR divides by the length of its first phase, in steps, less one
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, total_steps=settings.steps + 1, pct_start=_WARM_UP
+        optimiser, settings.learning_rate, total_steps=total, pct_start=warm_up
     )
     for step in range(settings.steps if cuts else 0):
         cut = cuts[int(torch.randint(len(cuts), (1,), generator=generator))]

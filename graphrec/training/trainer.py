@@ -56,14 +56,7 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
 
     Raises InputError when the log is empty.
     """
-    chunks = list(store.scan(0, state.offset))
-    if not chunks:
-        raise InputError("there is nothing to learn from", got="an empty log", way_out="graphrec ingest first")
-    users, items, kinds, times = (
-        np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in ("users", "items", "kinds", "timestamps")
-    )
-    texts = state.all_text_vectors()
-    log = TimedLog.of(users, items, times, state.kind_weights()[kinds], len(state.users), len(state.items))
+    log, texts = timed_log(state, store), state.all_text_vectors()
     trained = fit(log, texts, state.config, progress)
     learned = Learned(
         trained.model, trained.ranker, texts, trained.coordinates, trained.basis.users, trained.basis.values
@@ -71,6 +64,17 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
     renewed = LiveState(state.config, store, encode, learned)
     renewed.refresh(progress)
     return renewed, {"cpu_seconds": trained.seconds, "ranking_head": trained.ranker is not None}
+
+
+def timed_log(state: LiveState, store: EventStore) -> TimedLog:
+    """Every event that a state has absorbed, in the order of time; raises InputError when there is none."""
+    chunks = list(store.scan(0, state.offset))
+    if not chunks:
+        raise InputError("there is nothing to learn from", got="an empty log", way_out="graphrec ingest first")
+    users, items, kinds, times = (
+        np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in ("users", "items", "kinds", "timestamps")
+    )
+    return TimedLog.of(users, items, times, state.kind_weights()[kinds], len(state.users), len(state.items))
 
 
 def fit(log: TimedLog, texts: Float32, config: Config, progress: Progress) -> Trained:

@@ -105,6 +105,12 @@ def test_an_event_id_decides_and_a_repeat_never_makes_a_node(empty):
     assert empty.append(table_of([event("other", event_id="a", time=DAY + 1)]))[:2] == (1, 0)
 
 
+def test_numbers_follow_what_was_accepted_and_not_what_was_given(empty):
+    empty.append(table_of([event(event_id="a")]))
+    empty.append(table_of([event("late", event_id="a"), event("early", event_id="b"), event("late", event_id="c")]))
+    assert empty.users() == ["u", "early", "late"]
+
+
 def test_hashes_are_the_documented_formula():
     def key(text, what):
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, person=what).digest(), "little")
@@ -134,7 +140,7 @@ EVENTS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.lists(EVENTS, max_size=12), max_size=4), st.integers(1, 5))
 def test_appending_is_a_dictionary_by_identity(batches, size):
     with pytest.MonkeyPatch.context() as patch, EventStore.open("sqlite://") as opened:
@@ -360,12 +366,12 @@ def ingest(directory: Path, total: int, kill_after: int | None = None) -> int:
 
 
 def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path):
-    total, chance = 2_000, random.Random(0)  # when a signal arrives is chance enough
+    total, chance = 1_200, random.Random(0)  # when a signal arrives is chance enough
     killed, calm = tmp_path / "killed", tmp_path / "calm"
     killed.mkdir()
     calm.mkdir()
     most = 0
-    for kill_after in itertools.chain([0], (chance.randrange(1, 60) for _ in range(7))):
+    for kill_after in itertools.chain([0], (chance.randrange(1, 45) for _ in range(5))):
         most = max(most, ingest(killed, total, kill_after))
         with EventStore.open(URL, directory=killed) as opened:
             assert most <= opened.offset <= total

@@ -100,14 +100,21 @@ def test_every_bad_field_is_named_once_with_its_line(tmp_path):
     assert all(len(rejection.row) <= 4096 for rejection in rejected)
 
 
-GOOD = [b"u,i,view,1600000000,1", b'"u ""1""",i,cart,1600000000,', b"u,i,view,2020-01-01,2"]
+WHOLE = [b"u,i,view,1600000000,1", b'"u ""1""",i,cart,1600000000,', b"u,i,view,2020-01-01,2"]
+TRAPS = [  # arrow reads one row too few, one too many, or something that is not there
+    b'u,i,view,1600000000,"1',
+    b"u,i,view,1600000000,1\ru,i,view,1600000000,1",
+    b"u\0,i,view,1600000000,1",
+    b'"u"u,i,view,1600000000,1',
+    b"u\xff,i,view,1600000000,1",
+]
 PIECES = [b"u", b",", b'"', b"\r", b"\0", b"\xff", b"1600000000", b"view", b"\xc3\xa9", b" "]
 LINE = st.one_of(
-    st.sampled_from([*GOOD, b"", b"\r", b" "]), st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join)
+    st.sampled_from([*WHOLE, *TRAPS, b"", b"\r", b" "]), st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join)
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(LINE, max_size=8), st.booleans(), st.sampled_from([b"\n", b"\r\n"]))
 def test_a_line_is_judged_alone_whatever_surrounds_it(tmp_path_factory, lines, last_end, end):
     path = tmp_path_factory.mktemp("csv") / "events.csv"
@@ -205,7 +212,7 @@ def test_json_lines(tmp_path):
         {"user": "u", "item": "i"},
         {"user": 123456789012345678901234567890, "item": "i", "timestamp": 1600000000123, "value": None},
     ]
-    text = "\n".join(map(json.dumps, lines)) + '\n{"user"\n[1]\n\n{"user":"\\ud800"}\n'
+    text = "\n".join(map(json.dumps, lines)) + '\n{"user"\n[1]\n\r\n{"user":"\\ud800"}\n'
     rows, rejected = read(written(tmp_path, text.encode(), "e.jsonl"))
     assert rows == [("17850", "17850", "view", 1_577_836_800_000_000, 1.0, None)]
     expected = [
@@ -383,6 +390,13 @@ def test_columns_of_hopeless_types_are_input_errors(tmp_path):
     ):
         with pytest.raises(InputError, match=f"the {field} column has the wrong type"):
             read(pa.table({**good, field: pa.array(column)}))
+
+
+def test_numbers_that_are_no_times():
+    cells = [math.nan, math.inf, 1e300, None, 1.6e9]
+    rows, rejected = read(pa.table({"user": ["u"] * 5, "item": ["i"] * 5, "timestamp": pa.array(cells)}))
+    assert [row[3] for row in rows] == [1_600_000_000_000_000]
+    assert places(rejected) == [(line, "timestamp") for line in (1, 2, 3, 4)]
 
 
 def test_parquet_of_unusual_types(tmp_path):

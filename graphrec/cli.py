@@ -1,0 +1,349 @@
+"""The command line: parse, one call, print. Everything heavy is imported inside the command that needs it.
+
+Exit codes: 0 done · 1 an error, explained on standard error · 2 the command line is not understood · 3 ingested, but
+some rows are in the quarantine · 4 doctor found a problem.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphrec import __version__
+from graphrec.errors import GraphrecError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from graphrec.answers import BuildReport, Recommendations
+
+QUARANTINED, PROBLEM = 3, 4
+
+app = typer.Typer(
+    name="graphrec",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+WorkspaceArgument = Annotated[Path, typer.Argument(help="Workspace directory.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+KOption = Annotated[int, typer.Option("-k", "--top", help="Length of the list.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"graphrec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A graph recommender whose embeddings stay exact while events arrive."""
+
+
+@app.command()
+def init(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
+    """Make a workspace: a directory with graphrec.toml and an empty event store."""
+    from graphrec.workspace import Workspace
+
+    created = Workspace.create(workspace)
+    if as_json:
+        _print_json({"workspace": str(created.directory)})
+    else:
+        typer.echo(f"{created.directory} is ready. Settings: {created.directory / 'graphrec.toml'}")
+
+
+@app.command()
+def ingest(
+    workspace: WorkspaceArgument,
+    events: Annotated[list[Path] | None, typer.Argument(help="CSV, TSV, JSONL or Parquet files.")] = None,
+    items: Annotated[
+        Path | None, typer.Option(help="The catalogue: id, title, text; more columns = attributes.")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="OUR=THEIRS for user, item, kind, timestamp, value, event_id; repeatable.")
+    ] = None,
+    item_column: Annotated[list[str] | None, typer.Option(help="OUR=THEIRS for id, title, text; repeatable.")] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Bring events and items into the store; durable when it returns, and safe to repeat."""
+    from graphrec.progress import ProgressDisplay
+    from graphrec.workspace import Workspace
+    from graphrec.workspace import ingest as bring_in
+
+    if not events and items is None:
+        raise InputError("there is nothing to ingest", expected="event files, --items, or both")
+    opened = Workspace(workspace)
+    reports = []
+    with opened.open_store() as store, ProgressDisplay(quiet=quiet) as progress:
+        if items is not None:
+            reports.append((items, bring_in(opened, store, items=items, item_columns=_mapping(item_column))))
+        names = _mapping(column)
+        reports += [(file, bring_in(opened, store, file, columns=names, progress=progress)) for file in events or []]
+    bad = sum(report.quarantined + report.items_quarantined for _, report in reports)
+    if as_json:
+        _print_json({"files": [{"file": str(file), **report.to_dict()} for file, report in reports]})
+    else:
+        rows = [
+            (
+                str(file),
+                report.read + report.items_added + report.items_changed + report.items_unchanged
+                + report.items_quarantined,
+                report.accepted + report.items_added + report.items_changed,
+                report.duplicates + report.items_unchanged,
+                report.quarantined + report.items_quarantined,
+                f"{report.seconds:.1f}",
+            )
+            for file, report in reports
+        ]  # fmt: skip
+        _print_table(("file", "read", "accepted", "duplicate", "quarantined", "seconds"), rows)
+        for _, report in reports:
+            for path in report.quarantine:
+                typer.echo(f"The quarantined rows, with line and reason: {path}")
+    if bad:
+        raise typer.Exit(QUARANTINED)
+
+
+@app.command()
+def train(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Train everything from scratch on the whole log and publish a generation."""
+    from graphrec.progress import ProgressDisplay
+    from graphrec.recommender import Recommender
+
+    with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
+        report = recommender.train()
+    _print_build(report, as_json)
+
+
+@app.command()
+def rebuild(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Form graph, vectors and index anew from the log with the live weights; publish a generation."""
+    from graphrec.progress import ProgressDisplay
+    from graphrec.recommender import Recommender
+
+    with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
+        report = recommender.rebuild()
+    _print_build(report, as_json)
+
+
+@app.command()
+def recommend(
+    workspace: WorkspaceArgument,
+    users: Annotated[list[str], typer.Argument(help="User ids.", show_default=False)],
+    k: KOption = 10,
+    include_seen: Annotated[bool, typer.Option(help="Items the user already had may come again.")] = False,
+    exclude: Annotated[list[str] | None, typer.Option(help="Item id that must not be shown; repeatable.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the items that suit a user best, with reasons; with --json one line a user."""
+    from graphrec.recommender import Recommender
+
+    with Recommender.open(workspace) as recommender:
+        for user in users:
+            found = recommender.recommend(user, k, include_seen=include_seen, exclude=exclude or [])
+            if as_json:
+                _print_json(found.to_dict(), indent=None)
+            else:
+                _print_list(f"for {user}", found, reasons=True)
+
+
+@app.command()
+def similar(
+    workspace: WorkspaceArgument,
+    item: Annotated[str, typer.Argument(help="Item id.", show_default=False)],
+    k: KOption = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the items whose vectors are nearest to an item's."""
+    from graphrec.recommender import Recommender
+
+    with Recommender.open(workspace) as recommender:
+        found = recommender.similar(item, k)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        _print_list(f"similar to {item}", found)
+
+
+@app.command()
+def search(
+    workspace: WorkspaceArgument,
+    text: Annotated[str, typer.Argument(help="What to look for.", show_default=False)],
+    user: Annotated[str | None, typer.Option(help="Whose taste decides between items about equally near.")] = None,
+    k: KOption = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the items whose texts are nearest in meaning."""
+    from graphrec.recommender import Recommender
+
+    with Recommender.open(workspace) as recommender:
+        found = recommender.search(text, k, user=user)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        _print_list(f"for “{text}”", found)
+
+
+@app.command()
+def explain(
+    workspace: WorkspaceArgument,
+    user: Annotated[str, typer.Argument(help="User id.", show_default=False)],
+    item: Annotated[str, typer.Argument(help="Item id.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Say why an item suits a user."""
+    from graphrec.recommender import Recommender
+
+    with Recommender.open(workspace) as recommender:
+        found = recommender.explain(user, item)
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    typer.echo(f"{found.item}  {found.title}")
+    for reason in found.reasons:
+        typer.echo(f"  {reason.text}")
+    if found.cosine is not None:
+        typer.echo(f"  cosine of the vectors: {found.cosine:.3f}")
+    typer.echo(f"  rank among the recently popular: {found.popularity_rank}")
+
+
+@app.command()
+def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
+    """Show what the workspace holds and how old its generation is."""
+    from graphrec.recommender import Recommender
+
+    with Recommender.open(workspace) as recommender:
+        found = recommender.status().to_dict()
+    if as_json:
+        _print_json(found)
+    else:
+        for name, value in found.items():
+            typer.echo(f"{name.replace('_', ' '):<20} {'-' if value is None else value}")
+
+
+@app.command()
+def doctor(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
+    """Check versions, store, generations, index, text model and disk; exit code 4 when there is a problem."""
+    from graphrec.doctor import examine
+
+    checks = examine(workspace)
+    problem = any(check.level == "problem" for check in checks)
+    if as_json:
+        _print_json({"healthy": not problem, "checks": [vars(check) for check in checks]})
+    else:
+        for check in checks:
+            typer.echo(f"{check.level:<8} {check.name}: {check.finding}")
+            if check.way_out:
+                typer.echo(f"         {check.way_out}")
+    if problem:
+        raise typer.Exit(PROBLEM)
+
+
+@app.command()
+def evaluate(
+    workspace: Annotated[Path | None, typer.Argument(help="Workspace to split by time.")] = None,
+    train_file: Annotated[Path | None, typer.Option("--train", help="LightGCN format: user item item …")] = None,
+    test_file: Annotated[Path | None, typer.Option("--test", help="The same; only ever asked for.")] = None,
+    test_share: Annotated[float, typer.Option(help="Newest share of a workspace's events that is the test.")] = 0.1,
+    include_seen: Annotated[bool, typer.Option(help="Items a user already had count and may be recommended.")] = False,
+    k: KOption = 20,
+    save_lists: Annotated[Path | None, typer.Option(help="Parquet file for graphrec's lists.")] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train on the past, ask for the future, beside popularity, item-kNN and a linear filter."""
+    pair = train_file is not None and test_file is not None
+    if (workspace is None) == (not pair):
+        raise InputError("what to evaluate is not clear", expected="a workspace, or --train FILE and --test FILE")
+
+    from graphrec.evaluation.report import as_json as as_record
+    from graphrec.evaluation.report import as_table
+    from graphrec.evaluation.runs import files_task, run, workspace_task
+    from graphrec.progress import ProgressDisplay
+    from graphrec.recommender import Recommender
+
+    with ProgressDisplay(quiet=quiet) as progress:
+        if workspace is not None:
+            with Recommender.open(workspace, progress=progress) as recommender:
+                task = workspace_task(recommender, test_share, include_seen=include_seen)
+        else:
+            task = files_task(train_file or Path(), test_file or Path())
+        results = run(task, k, progress, save_lists)
+    if as_json:
+        _print_json(as_record(results, {"task": task.name, "k": k, "config": task.config.model_dump()}))
+    else:
+        from rich.console import Console
+
+        Console().print(as_table(results, task.name))
+
+
+def main() -> None:
+    """Run the command line; an error of ours becomes text (or JSON) and exit code 1, never a traceback."""
+    try:
+        app()
+    except GraphrecError as error:
+        if "--json" in sys.argv:
+            parts = {"expected": error.expected, "got": error.got, "way_out": error.way_out}
+            _print_json({"error": {"type": type(error).__name__, "problem": error.problem, **parts}})
+        else:
+            typer.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of our output has gone
+        sys.exit(1)
+
+
+def _mapping(pairs: list[str] | None) -> dict[str, str]:
+    mapping = {}
+    for pair in pairs or []:
+        ours, separator, theirs = pair.partition("=")
+        if not (separator and ours and theirs):
+            raise InputError("a column mapping is not understood", expected="OUR=THEIRS", got=pair)
+        mapping[ours] = theirs
+    return mapping
+
+
+def _print_json(value: Any, indent: int | None = 2) -> None:
+    typer.echo(json.dumps(value, indent=indent, ensure_ascii=False))
+
+
+def _print_build(report: BuildReport, as_json: bool) -> None:
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        typer.echo(
+            f"Generation {report.generation} is live: {report.events} events, {report.users} users, "
+            f"{report.items} items, in {report.seconds:.1f} s ({report.cpu_seconds:.1f} CPU-seconds)."
+        )
+
+
+def _print_list(title: str, found: Recommendations, *, reasons: bool = False) -> None:
+    typer.echo(f"{title}" + (f"  ({found.note})" if found.note else ""))
+    for place, entry in enumerate(found, start=1):
+        typer.echo(f"{place:>3}. {entry.item:<10} {entry.title:<36} {entry.score:7.3f}")
+        if reasons:
+            for reason in entry.reasons:
+                typer.echo(f"     {'':<10} {reason.text}")
+
+
+def _print_table(header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+    cells = [header, *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    for row in cells:
+        first = row[0].ljust(widths[0])
+        typer.echo("  ".join([first, *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""graphrec itself behind the interface of the baselines: the same training, retrieval and ranking that serve."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from graphrec.errors import NotTrainedError
+from graphrec.ranking.ranker import ranked
+from graphrec.retrieval.retriever import Retriever
+from graphrec.training.time_cuts import TimedLog
+from graphrec.training.trainer import fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from graphrec.config import Config
+    from graphrec.evaluation.metrics import Lists
+    from graphrec.evaluation.protocols import Interactions
+    from graphrec.ranking.ranker import Ranker
+
+    Progress = Callable[[str, int, int], None]
+
+
+class GraphrecModel:
+    """Train on interactions, answer with the whole pipeline.
+
+    texts: text vectors of the items, float32 (n_items, t), t = 0 without texts.
+    """
+
+    name = "graphrec"
+
+    def __init__(self, config: Config, texts: NDArray[np.float32], progress: Progress) -> None:
+        self._config, self._texts, self._progress = config, texts, progress
+        self._retriever: Retriever | None = None
+        self._ranker: Ranker | None = None
+        self.scores: NDArray[np.float32] = np.zeros((0, 0), np.float32)  # of the last lists
+
+    def fit(self, interactions: Interactions) -> Self:
+        """Return a new, trained object."""
+        log = TimedLog.of(
+            interactions.users,
+            interactions.items,
+            interactions.timestamps,
+            interactions.weights,
+            interactions.n_users,
+            interactions.n_items,
+        )
+        trained = fit(log, self._texts, self._config, self._progress)
+        fitted = copy.copy(self)
+        fitted._ranker = trained.ranker
+        fitted._retriever = Retriever(self._config, trained.model)
+        fitted._retriever.add_items(trained.model.features.features(trained.coordinates, self._texts))
+        fitted._retriever.load(log.users, log.items, log.weights, log.timestamps)
+        return fitted
+
+    def recommend(self, users: NDArray[np.int32], k: int, exclude_seen: bool = True) -> Lists:
+        """Recommend k items to each user, best first: int32 (len(users), k), padded with -1."""
+        retriever = self._retriever
+        if retriever is None:
+            raise NotTrainedError("graphrec has learnt nothing yet", way_out="call fit first and use what it returns")
+        lists = np.full((len(users), k), -1, np.int32)
+        self.scores = np.full((len(users), k), np.nan, np.float32)
+        nothing = np.zeros(0, np.int32)
+        for row, user in enumerate(users.tolist()):
+            hidden = retriever.seen(user) if exclude_seen else nothing
+            ranker = self._ranker if retriever.has_history(user) else None
+            candidates, best, scores = ranked(retriever, ranker, user, hidden, k)
+            lists[row, : len(best)] = candidates.numbers[best]
+            self.scores[row, : len(best)] = scores
+            self._progress("lists", row + 1, len(users))
+        return lists

@@ -1,0 +1,232 @@
+"""An open workspace: its store, its live generation and the state derived from both; and what can be seen of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from graphrec.answers import Status
+from graphrec.digest import state_digest
+from graphrec.embedding.node_features import unit_rows
+from graphrec.embedding.text_cache import TextCache, encode_cached
+from graphrec.embedding.text_encoder import TextEncoder
+from graphrec.errors import InputError, NotTrainedError, UnknownItemError
+from graphrec.generation import Generations
+from graphrec.live_state import Learned, open_state
+from graphrec.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from graphrec.graph.interaction_graph import InteractionGraph
+    from graphrec.graph.vocabulary import Vocabulary
+    from graphrec.retrieval.retriever import Retriever
+    from graphrec.retrieval.text_search import TextSearch
+    from graphrec.training.time_cuts import TimedLog
+
+    Float32 = NDArray[np.float32]
+    Progress = Callable[[str, int, int], None]
+
+_log = logging.getLogger(__name__)
+
+
+class OpenWorkspace:
+    """A workspace with its state in memory; raises what its store, settings and generations raise."""
+
+    def __init__(self, opened: Workspace, progress: Progress | None = None) -> None:
+        self.workspace = opened
+        self._lock = threading.RLock()
+        self._store = opened.open_store()
+        self._encoder = TextEncoder(opened.config.text)
+        self._cache = TextCache(opened.directory)
+        self._generations = Generations(opened.directory)
+        self._text_search: TextSearch | None = None
+        self._progress = progress
+        try:
+            self._state, self._generation = open_state(
+                opened.config, self._store, self._encode, self._generations, _log.warning
+            )
+            self.refresh()
+        except BaseException:
+            self._store.close()
+            raise
+
+    @classmethod
+    def open(cls, directory: str | Path, *, progress: Progress | None = None) -> Self:
+        """Open a workspace: the newest valid generation, then the tail of the log.
+
+        `progress(stage, done, total)` is told of all long work of this object.
+        """
+        return cls(Workspace(directory), progress)
+
+    @classmethod
+    def create(cls, directory: str | Path, *, progress: Progress | None = None) -> Self:
+        """Make a workspace and open it."""
+        return cls(Workspace.create(directory), progress)
+
+    def close(self) -> None:
+        """Close the store; the object answers no more."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def refresh(self) -> int:
+        """Apply what the store has and this object has not, whoever wrote it; returns the number of events."""
+        with self._lock:
+            applied = self._state.refresh(self._progress)
+            self._text_search = None
+            return applied
+
+    # -- what can be seen ---------------------------------------------------------------------------------------------
+
+    @property
+    def offset(self) -> int:
+        """Position of the log up to which events count in the answers; 0 = none."""
+        return self._state.offset
+
+    @property
+    def generation(self) -> int | None:
+        """Number of the live generation, None before the first training."""
+        return None if self._generation is None else self._generation.number
+
+    @property
+    def users(self) -> Vocabulary:
+        """All user ids, by node number; read-only."""
+        return self._state.users
+
+    @property
+    def items(self) -> Vocabulary:
+        """All item ids, by node number; read-only."""
+        return self._state.items
+
+    @property
+    def graph(self) -> InteractionGraph:
+        """The live graph, for `graphrec.graph.export`; read-only."""
+        return self._state.retriever.graph
+
+    @property
+    def retriever(self) -> Retriever:
+        """The live state by node number; read-only."""
+        return self._state.retriever
+
+    def title(self, item: str) -> str:
+        """What the catalogue calls an item; empty where it does not. Raises UnknownItemError."""
+        return self._state.catalogue.title(self._item_number(item))
+
+    def log(self) -> TimedLog:
+        """Every event that counts in the answers, by node number, in the order of time; raises InputError if none."""
+        from graphrec.training.trainer import timed_log
+
+        with self._lock:
+            return timed_log(self._state, self._store)
+
+    def text_vectors(self) -> Float32:
+        """Text vectors of all items, float32 (n, t); a zero row = no text, t = 0 = no texts at all."""
+        with self._lock:
+            return self._state.all_text_vectors()
+
+    def item_vectors(self) -> tuple[list[str], Float32]:
+        """All item ids and their GraphSAGE vectors of length one, float32 (n, d), a copy; raises NotTrainedError."""
+        with self._lock:
+            return list(self._state.items), self._unit_item_vectors()
+
+    def user_vector(self, user: str) -> Float32:
+        """The user's GraphSAGE vector of length one, float32 (d,), from the newest events; zeros without a history.
+
+        Raises NotTrainedError.
+        """
+        with self._lock:
+            learned = self._learned()
+            query = self._state.retriever.query(self._user_number(user))
+            if query is None:
+                return np.zeros(learned.model.sage.dimensions, np.float32)
+            vector: Float32 = unit_rows(query[None, :-1])[0]
+            return vector
+
+    def state_digest(self) -> str:
+        """SHA-256 over vocabulary, graph, catalogue and generation; see `graphrec.digest`."""
+        with self._lock:
+            state = self._state
+            generation = "none" if self._generation is None else self._generation.digest
+            return state_digest(state.users, state.items, state.retriever.graph, state.catalogue, generation)
+
+    def status(self) -> Status:
+        """Counts, time span, the live generation and what came since."""
+        with self._lock:
+            counts, span, live, state = self._store.counts(), self._store.time_span, self._generation, self._state
+            return Status(
+                directory=str(self.workspace.directory),
+                events=counts.events,
+                users=counts.users,
+                items=counts.items,
+                items_with_text=sum(bool(state.catalogue.text(number)) for number in range(len(state.items))),
+                offset=state.offset,
+                first_event=None if span is None else _iso(span[0]),
+                last_event=None if span is None else _iso(span[1]),
+                generation=self.generation,
+                generation_offset=None if live is None else live.offset,
+                generation_made=None if live is None else live.created,
+                events_since=state.offset - (0 if live is None else live.offset),
+                quarantined=self.workspace.quarantine.count(),
+                bytes_on_disk=self.workspace.bytes_on_disk(),
+            )
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _user_number(self, user: str) -> int:
+        """Node number; one past the last for an unknown user, which nothing is known of."""
+        _check_id("user", user)
+        number = self._state.users.number(user)
+        return len(self._state.users) if number is None else number
+
+    def _item_number(self, item: str) -> int:
+        _check_id("item", item)
+        number = self._state.items.number(item)
+        if number is None:
+            raise UnknownItemError(
+                f"there is no item {item!r}",
+                expected="an item that an event or the catalogue has named",
+                way_out="graphrec ingest --items adds to the catalogue",
+            )
+        return number
+
+    def _learned(self) -> Learned:
+        if self._state.learned is None:
+            raise NotTrainedError("this workspace has no trained generation yet", way_out="graphrec train")
+        return self._state.learned
+
+    def _unit_item_vectors(self) -> Float32:
+        propagation = self._state.retriever.propagation
+        if propagation is None:
+            raise NotTrainedError("this workspace has no trained generation yet", way_out="graphrec train")
+        return unit_rows(propagation.item_vectors)
+
+    def _encode(self, texts: Sequence[str]) -> Float32:
+        vectors, _ = encode_cached(
+            self._encoder, self._cache, texts, lambda done, total: self._tell("texts", done, total)
+        )
+        return vectors
+
+    def _tell(self, stage: str, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress(stage, done, total)
+
+
+def _check_id(node: str, key: object) -> None:
+    if not isinstance(key, str):  # else 17850 would pass for a user nobody knows, though there is a "17850"
+        raise InputError(f"an id of a {node} is text", expected="str", got=f"{key!r} ({type(key).__name__})")
+
+
+def _iso(moment: int) -> str:
+    return datetime.fromtimestamp(moment / 1e6, UTC).isoformat(timespec="seconds")
