@@ -18,6 +18,7 @@ from graphrec.events.event import Event, Item
 # Read by the Hugging Face libraries when they are imported, so before any test module is.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on matrices this small threads only wait for each other
 
 settings.register_profile("graphrec", deadline=None, max_examples=50, derandomize="CI" in os.environ)
 settings.load_profile("graphrec")

@@ -39,6 +39,7 @@ def digest(
     with EventStore.open("sqlite://") as store:
         state = LiveState(config or Config(), store, no_texts)
         store.upsert_items(items)
+        state.refresh()
         for piece in pieces:
             store.append(table_of(piece))
             state.refresh()
@@ -84,6 +85,18 @@ def test_empty_is_not_nothing() -> None:
 )
 def test_anything_else_is_another_digest(other: Callable[[], str]) -> None:
     assert other() != digest([EVENTS])
+
+
+def test_a_time_counts_where_nothing_fades() -> None:
+    lasting = Config(graph={"half_life_days": float("inf")})
+    later = changed(2, timestamp=START + 401 * 86_400)
+    assert digest([EVENTS], config=lasting) != digest(later, config=lasting)
+
+
+def test_a_name_counts_even_where_the_catalogue_is_silent() -> None:
+    events = [Event("ann", "mug", timestamp=START)]
+    digests = {digest([[replace(events[0], **name)]], []) for name in ({}, {"item": "cup"}, {"user": "eve"})}
+    assert len(digests) == 3
 
 
 def test_two_users_cannot_swap_what_they_did() -> None:

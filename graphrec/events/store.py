@@ -178,6 +178,13 @@ class EventStore:
                 outcome += _upsert_attributes(connection, numbers, first_new, [_json(row) for _, row in batch])
         return Upserted(*outcome.tolist())
 
+    def user_attributes(self, user: str) -> dict[str, JsonScalar]:
+        """Tell what is known of a user, nothing for an unknown one."""
+        u = user_table.c
+        with self._database.reading() as connection:
+            attributes = connection.execute(sa.select(u.attributes).where(u.key == user)).scalar()
+        return json.loads(attributes) if attributes else {}
+
     def users(self, after: int = 0) -> list[str]:
         """List the ids of the users whose number is at least `after`, by number."""
         return self._keys(user_table, after)

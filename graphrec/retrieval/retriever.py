@@ -175,8 +175,8 @@ class Retriever:
 
     def _walk(self, user: int) -> Float32:
         items, weights, times = self.graph.user_row(user)
-        newest = np.argsort(-times, kind="stable")[: self.settings.walk_history]
-        newest = newest[weights[newest] > 0]
+        speaking = np.flatnonzero(weights > 0)
+        newest = speaking[np.argsort(-times[speaking], kind="stable")[: self.settings.walk_history]]
         weights = weights[newest] / weights[newest].sum()
         return walk_scores(self.graph.arrays, user, items[newest], weights)
 

@@ -6,6 +6,9 @@ With R the interaction matrix and r_u the user's own weights, normalised to one,
 
 is the linear part of a graph filter (GF-CF, Shen et al. 2021, with a = d = 1/2, c = 1). It needs no state beyond the
 graph: the newest event counts in the next answer. Milder exponents for users and targets keep more popularity.
+
+R holds 1 for an edge. On the way back, from users to targets, what was taken back does not count; on the way out it
+does, since an item's row knows no weights.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ def walk_scores(arrays: GraphArrays, user: int, seeds: Int32, weights: Float32) 
 
 
 def witnesses(arrays: GraphArrays, user: int, seeds: Int32, target: int) -> Int32:
-    """How many other users have both a seed and the target, int32 (len(seeds),)."""
+    """How many other users have both a seed and the target, neither taken back, int32 (len(seeds),)."""
     counts: Int32 = _witnesses(arrays, user, seeds, target)
     return counts
 
@@ -79,6 +82,11 @@ def _witnesses(arrays, user, seeds, target):  # type: ignore[no-untyped-def]
         if other == user:
             continue
         row = arrays.user_start[other]
+        position = row
+        while arrays.user_neighbours[position] != target:
+            position += 1
+        if arrays.user_weights[position] <= 0:
+            continue
         for position in range(row, row + arrays.user_length[other]):
             where = slot[arrays.user_neighbours[position]]
             if where >= 0 and arrays.user_weights[position] > 0:

@@ -88,12 +88,17 @@ class VectorIndex:
 
     @classmethod
     def read(cls, path: Path) -> VectorIndex:
-        """Read a FAISS file; raises GenerationError when FAISS refuses it."""
+        """Read what `write` wrote; raises GenerationError for any other file."""
         index = cls(1)
         try:
-            index._index = index._faiss.read_index(str(path))
+            found = index._faiss.read_index(str(path))
         except RuntimeError as error:
             raise GenerationError(f"{path} is not a FAISS index", got=str(error).splitlines()[0]) from None
+        if not isinstance(found, type(index._index)):
+            raise GenerationError(
+                f"{path} is an index of another kind", expected=type(index._index).__name__, got=type(found).__name__
+            )
+        index._index = found
         return index
 
 

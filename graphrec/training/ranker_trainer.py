@@ -1,7 +1,8 @@
 """The ranking head from the newest slice of the log: real candidates, features that have not absorbed the answers.
 
 Listwise softmax over a user's candidates; several seeds are averaged, because one head's noise is as large as the gain
-of a feature, and each stops at its best epoch on users it has not learned from.
+of a feature, and each stops at its best epoch on users it has not learned from. On few users a head can be worse than
+the order of retrieval that it replaces: it must be better on those same users, or there is none.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _HIDDEN = (32, 16)
 _EPOCHS = 12
+_FEWEST_STEPS = 200  # more epochs where so few users make so few batches
 _USERS_A_BATCH = 64
 _LEARNING_RATE = 4e-3
 _MOST_USERS = 8_000
@@ -56,7 +58,10 @@ def train_ranker(
     seeds: int,
     progress: Callable[[int, int], None],
 ) -> Ranker | None:
-    """Fit on pairs (users, items) that came after the retriever's state; None when too few users have a hit."""
+    """Fit on pairs (users, items) that came after the retriever's state.
+
+    None when too few users have a hit, or when the heads order no better than retrieval does.
+    """
     lists = _lists(retriever, users, items, progress)
     if lists is None:
         return None
@@ -66,8 +71,11 @@ def train_ranker(
     held_out = lists.take(order[: int(_HELD_OUT * len(order))])
     learned = lists.take(order[int(_HELD_OUT * len(order)) :])
     heads = [_train_head(learned, held_out, seed) for seed in range(seeds)]
-    stacked = [torch.stack(parts).numpy() for parts in zip(*heads, strict=True)]
-    return Ranker(mean.numpy(), deviation.numpy(), *stacked)
+    if not _is_better(heads, held_out):
+        return None
+    by_layer = zip(*(head.parameters() for head in heads), strict=True)
+    weight1, bias1, weight2, bias2, weight3 = (torch.stack(parts).detach().numpy() for parts in by_layer)
+    return Ranker(mean.numpy(), deviation.numpy(), weight1, bias1, weight2, bias2, weight3[:, 0])
 
 
 def _lists(retriever: Retriever, users: Int32, items: Int32, progress: Callable[[int, int], None]) -> Lists | None:
@@ -103,7 +111,7 @@ def _standard(lists: Lists) -> tuple[Tensor, Tensor]:
     return real.mean(0), real.std(0).clamp_min(1e-6)
 
 
-def _train_head(learned: Lists, held_out: Lists, seed: int) -> tuple[Tensor, ...]:
+def _train_head(learned: Lists, held_out: Lists, seed: int) -> nn.Sequential:
     first, second = _HIDDEN
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay its own
         torch.manual_seed(seed)
@@ -115,11 +123,12 @@ def _train_head(learned: Lists, held_out: Lists, seed: int) -> tuple[Tensor, ...
             nn.Linear(second, 1, bias=False),
         )
     optimiser = torch.optim.Adam(head.parameters(), lr=_LEARNING_RATE)
-    steps = _EPOCHS * -(-len(learned.labels) // _USERS_A_BATCH)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    batches = -(-len(learned.labels) // _USERS_A_BATCH)
+    epochs = max(_EPOCHS, -(-_FEWEST_STEPS // batches))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)
     rng = np.random.default_rng(seed)
     best, best_state = -1.0, {name: value.clone() for name, value in head.state_dict().items()}
-    for _ in range(_EPOCHS):
+    for _ in range(epochs):
         order = rng.permutation(len(learned.labels))
         for start in range(0, len(order), _USERS_A_BATCH):
             batch = learned.take(order[start : start + _USERS_A_BATCH])
@@ -128,11 +137,20 @@ def _train_head(learned: Lists, held_out: Lists, seed: int) -> tuple[Tensor, ...
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
-        quality = _ndcg(head, held_out)
+        quality = float(_ndcg(_scores(head, held_out), held_out).mean())
         if quality > best:
             best, best_state = quality, {name: value.clone() for name, value in head.state_dict().items()}
-    names = ("0.weight", "0.bias", "2.weight", "2.bias")
-    return (*(best_state[name] for name in names), best_state["4.weight"][0])
+    head.load_state_dict(best_state)
+    return head
+
+
+@torch.no_grad()
+def _is_better(heads: list[nn.Sequential], lists: Lists) -> bool:
+    """Whether their mean orders lists better than retrieval, by more than the standard error of saying so."""
+    scores = torch.stack([_scores(head, lists) for head in heads]).mean(0)
+    retrieval = lists.features[..., NAMES.index("score")].masked_fill(~lists.real, float("-inf"))
+    gains = _ndcg(scores, lists) - _ndcg(retrieval, lists)
+    return bool(gains.mean() > gains.std() / len(gains) ** 0.5)
 
 
 def _scores(head: nn.Module, lists: Lists) -> Tensor:
@@ -147,10 +165,11 @@ def _listwise(head: nn.Module, lists: Lists) -> Tensor:
 
 
 @torch.no_grad()
-def _ndcg(head: nn.Module, lists: Lists, k: int = 20) -> float:
+def _ndcg(scores: Tensor, lists: Lists, k: int = 20) -> Tensor:
+    """NDCG@k of each list, (n,), from scores (n, c) that are -inf on padding."""
     k = min(k, lists.labels.shape[1])
-    best = _scores(head, lists).topk(k, 1).indices
+    best = scores.topk(k, 1).indices
     discounts = 1 / torch.log2(torch.arange(2, k + 2))
     gains = (lists.labels.gather(1, best) * discounts).sum(1)
-    ideal = discounts.cumsum(0)[lists.labels.sum(1).long().clamp(max=k) - 1]
-    return float((gains / ideal).mean())
+    ideal: Tensor = discounts.cumsum(0)[lists.labels.sum(1).long().clamp(max=k) - 1]
+    return gains / ideal

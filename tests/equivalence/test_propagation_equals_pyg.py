@@ -293,11 +293,14 @@ HUGE = 2.0**30
     ids=["of a user", "of an item"],
 )
 @pytest.mark.parametrize("by", ["return", "removal"])
+@pytest.mark.parametrize("formed_anew", [False, True])
 def test_a_sum_survives_the_loss_of_nearly_all_its_weight(
-    heavy: tuple[int, int], light: tuple[int, int], by: str
+    heavy: tuple[int, int], light: tuple[int, int], by: str, formed_anew: bool
 ) -> None:
     world = World(half_life=None, n_items=2)
     world.add([(*light, 0.3, 0), (*heavy, HUGE, 0)])
+    if formed_anew:
+        world.propagation.recompute(world.graph)
     assert world.error() <= TOLERANCE
     if by == "return":
         world.add([(*heavy, -HUGE, 0)])
@@ -327,9 +330,8 @@ def test_a_node_fades_away_with_its_weights() -> None:
     new = world.vectors()[1]
     world.add([(0, 0, 1.0, 0), (1, 1, 1.0, 0)])
     for days in (30, 60, 90, 120, 150, 180):
-        touched = world.add([(2, 2, 1.0, days * DAY)])
+        world.add([(2, 2, 1.0, days * DAY)])
         assert world.error() <= TOLERANCE
-    assert touched.tolist() == [0, 1, 2] or touched.tolist() == [2]
     np.testing.assert_array_equal(world.vectors()[1][:2], new[:2])
 
 

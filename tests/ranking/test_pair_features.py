@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from graphrec.config import Config, RetrievalSettings
+from graphrec.ranking.pair_features import NAMES, pair_features
+from graphrec.retrieval.retriever import DAY, POPULAR, SAGE, WALK, Candidates, Retriever
+
+
+@pytest.fixture
+def retriever() -> Retriever:
+    """Popularity halves in 2 days, the lasting one in 12; now is day 10; item 3 has no events."""
+    retriever = Retriever(Config(retrieval=RetrievalSettings(popularity_half_life_days=2)), None)
+    retriever.add_items(np.zeros((4, 0), np.float32))
+    retriever.apply(
+        np.array([0, 0, 1, 1], np.int32),
+        np.array([0, 1, 1, 2], np.int32),
+        np.ones(4),
+        np.array([2, 6, 8, 10]) * DAY,
+    )
+    return retriever
+
+
+def candidates(user: int, walk: tuple[float, ...] = (0.2, 0.0, 0.1)) -> Candidates:
+    return Candidates(
+        user,
+        numbers=np.array([1, 3, 0], np.int32),
+        sources=np.array([SAGE | WALK, POPULAR, WALK], np.uint8),
+        cosine=np.array([0.5, -0.25, 0.0], np.float32),
+        walk=np.array(walk, np.float32),
+        score=np.array([3.0, 2.0, 1.0], np.float32),
+    )
+
+
+def column(features: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    return features[:, NAMES.index(name)]
+
+
+def test_by_hand(retriever: Retriever) -> None:
+    features = pair_features(retriever, candidates(0))
+    assert (features.shape, features.dtype) == ((3, len(NAMES)), np.float32)
+    recent = np.log([0.25 + 0.5 + 0.1, 0.1, 0.0625 + 0.1])
+    lasting = np.log([2 ** (-4 / 12) + 2 ** (-2 / 12) + 0.1, 0.1, 2 ** (-8 / 12) + 0.1])
+    expected = {
+        "score": [3, 2, 1],
+        "cosine": [5, -2.5, 0],
+        "walk": np.log([0.2001, 0.0001, 0.1001]),
+        "walk_share": [1, 0, 0.5],
+        "recent_popularity": recent,
+        "lasting_popularity": lasting,
+        "trend": recent - lasting,
+        "item_degree": np.log([3, 1, 2]),
+        "item_idle_days": np.log1p([2, 10, 8]),
+        "item_age_days": np.log1p([4, 10, 8]),
+        "user_degree": np.log([3, 3, 3]),
+        "user_idle_days": np.log([5, 5, 5]),
+        "from_graphsage": [1, 0, 0],
+        "from_walk": [1, 0, 1],
+        "from_popular": [0, 1, 0],
+    }
+    assert tuple(expected) == NAMES
+    for name, values in expected.items():
+        # The lasting popularity is taken at its clock, up to a sixteenth of 12 days before now.
+        tolerance = 0.06 if name in ("lasting_popularity", "trend") else 1e-5
+        np.testing.assert_allclose(column(features, name), values, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("user", [2, 99])
+def test_an_unknown_user_has_no_degree(retriever: Retriever, user: int) -> None:
+    features = pair_features(retriever, candidates(user, (0, 0, 0)))
+    for name in ("user_degree", "user_idle_days", "walk_share"):
+        assert not column(features, name).any()
+    assert np.isfinite(features).all()
+
+
+def test_no_candidates_have_no_features(retriever: Retriever) -> None:
+    empty = retriever.candidates(0, np.arange(4, dtype=np.int32))
+    assert pair_features(retriever, empty).shape == (0, len(NAMES))
+
+
+def test_the_newest_event_changes_them(retriever: Retriever) -> None:
+    before = pair_features(retriever, candidates(0))
+    retriever.apply(np.array([0], np.int32), np.array([3], np.int32), np.ones(1), np.array([11 * DAY]))
+    after = pair_features(retriever, candidates(0))
+    assert column(after, "item_degree")[1] == pytest.approx(np.log(2))
+    assert column(after, "item_idle_days")[1] == column(after, "user_idle_days")[0] == 0
+    assert (column(after, "user_degree") > column(before, "user_degree")).all()
+    assert (column(after, "item_idle_days")[[0, 2]] > column(before, "item_idle_days")[[0, 2]]).all()

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from graphrec.config import Config, GraphSettings, RetrievalSettings
+from graphrec.embedding.embedding_model import EmbeddingModel
+from graphrec.embedding.graphsage import SageWeights
+from graphrec.embedding.node_features import FeatureMap, unit_rows
+from graphrec.graph.interaction_graph import InteractionGraph
+from graphrec.retrieval.retriever import DAY, POPULAR, POPULARITY_FLOOR, SAGE, WALK, Candidates, Retriever
+
+INPUTS, HIDDEN, OUTPUTS = 5, 8, 4
+N_USERS, N_ITEMS = 6, 12
+NOTHING = np.zeros(0, np.int32)
+
+Event = tuple[int, int, float, float]  # user, item, weight, days
+
+
+def random(*shape: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def new_model() -> EmbeddingModel:
+    first, second, bias1, bias2 = (HIDDEN, INPUTS), (OUTPUTS, HIDDEN), (HIDDEN,), (OUTPUTS,)
+    shapes = [first, bias1, first, bias1, second, second, bias2, second, second, bias2]
+    sage = SageWeights(*(random(*shape, seed=seed) for seed, shape in enumerate(shapes)))
+    features = FeatureMap(*(np.zeros(shape, np.float32) for shape in ((0,), (0, 0), (0, INPUTS))))
+    return EmbeddingModel(features, sage, scale=7.0, popularity_weight=0.6)
+
+
+def new_retriever(n_items: int = N_ITEMS, *, trained: bool = True, **settings: float) -> Retriever:
+    retrieval = RetrievalSettings(**settings)  # type: ignore[arg-type]
+    retriever = Retriever(
+        Config(graph=GraphSettings(half_life_days=2), retrieval=retrieval), new_model() if trained else None
+    )
+    retriever.add_items(features(n_items))
+    return retriever
+
+
+def features(n_items: int) -> NDArray[np.float32]:
+    return unit_rows(random(n_items, INPUTS))
+
+
+def columns(log: list[Event]) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    users, items, weights, days = (np.array([event[column] for event in log]) for column in range(4))
+    return users.astype(np.int32), items.astype(np.int32), weights.astype(np.float64), (days * DAY).astype(np.int64)
+
+
+def check_rows(retriever: Retriever) -> None:
+    """The index holds what it is said to hold: unit vectors, and the popularity at the clock's time."""
+    assert retriever.index is not None
+    assert retriever.propagation is not None
+    rows = retriever.index.rows
+    np.testing.assert_allclose(rows[:, :-1], unit_rows(retriever.propagation.item_vectors), atol=1e-6)
+    np.testing.assert_allclose(rows[:, -1], 0.6 * retriever.recent.log_scores(POPULARITY_FLOOR), atol=1e-6)
+
+
+def same(one: Candidates, other: Candidates) -> None:
+    first, second = np.argsort(one.numbers), np.argsort(other.numbers)
+    for name in ("numbers", "sources"):
+        np.testing.assert_array_equal(getattr(one, name)[first], getattr(other, name)[second])
+    for name in ("cosine", "walk", "score"):
+        np.testing.assert_allclose(getattr(one, name)[first], getattr(other, name)[second], atol=1e-5 * 7)
+
+
+logs = st.lists(
+    st.tuples(
+        st.integers(0, N_USERS - 1),
+        st.integers(0, N_ITEMS - 1),
+        st.sampled_from([1.0, 3.0, 5.0, -5.0, 0.0]),
+        st.floats(1, 30) | st.sampled_from([100.0, 400.0]),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(log=logs, size=st.integers(1, 10))
+def test_one_by_one_equals_all_at_once(log: list[Event], size: int) -> None:
+    followed, loaded, late = new_retriever(), new_retriever(), new_retriever(3)
+    for start in range(0, len(log), size):
+        followed.apply(*columns(log[start : start + size]))
+        check_rows(followed)
+    loaded.load(*columns(log))
+    check_rows(loaded)
+    for event in log:  # its items come when they are named
+        if event[1] >= late.n_items:
+            late.add_items(features(N_ITEMS)[late.n_items : event[1] + 1])
+            check_rows(late)
+        late.apply(*columns([event]))
+    late.add_items(features(N_ITEMS)[late.n_items :])
+    check_rows(late)
+    for retriever in (followed, late):
+        assert retriever.propagation is not None
+        assert loaded.propagation is not None
+        np.testing.assert_allclose(retriever.propagation.item_vectors, loaded.propagation.item_vectors, atol=1e-5)
+        for user in range(N_USERS + 1):
+            same(retriever.candidates(user, NOTHING), loaded.candidates(user, NOTHING))
+            np.testing.assert_array_equal(retriever.seen(user), loaded.seen(user))
+
+
+@pytest.fixture
+def retriever() -> Retriever:
+    """Users 0, 1 and 2 share items; 3 has one item alone; 4 has returned everything; items 8 to 11 have no events."""
+    retriever = new_retriever()
+    log = [(0, 0, 1, 1), (0, 1, 5, 2), (1, 1, 1, 2), (1, 2, 3, 3), (1, 3, 1, 3), (2, 0, 1, 3), (2, 4, 3, 4)]
+    log += [(3, 5, 1, 4), (4, 6, 5, 4), (4, 6, -5, 5), (2, 7, 1, 5), (1, 7, 1, 6)]
+    retriever.apply(*columns([(user, item, float(weight), float(days)) for user, item, weight, days in log]))
+    return retriever
+
+
+def test_the_score_is_the_one_that_was_trained(retriever: Retriever) -> None:
+    assert retriever.propagation is not None
+    user = unit_rows(retriever.propagation.user_vector(retriever.graph, 0)[None])[0]
+    cosines = unit_rows(retriever.propagation.item_vectors) @ user
+    scores = 7.0 * cosines + 0.6 * retriever.recent.log_scores(POPULARITY_FLOOR)
+    found = retriever.candidates(0, NOTHING)
+    assert sorted(found.numbers.tolist()) == list(range(N_ITEMS))
+    np.testing.assert_allclose(found.score, scores[found.numbers], atol=1e-5)
+    np.testing.assert_allclose(found.cosine, cosines[found.numbers], atol=1e-5)
+    assert (np.diff(found.score) <= 0).all()
+    assert found.user == 0
+    assert {array.dtype for array in (found.cosine, found.walk, found.score)} == {np.dtype(np.float32)}
+
+
+def test_each_source_offers_its_best() -> None:
+    settings = {"sage": 3, "walk": 2, "popular": 2}
+    retriever = new_retriever(**settings)
+    rng = np.random.default_rng(0)
+    log = [(int(rng.integers(N_USERS)), int(rng.integers(N_ITEMS)), 1.0, float(rng.uniform(1, 9))) for _ in range(40)]
+    retriever.apply(*columns(log))
+    unlimited = new_retriever()
+    unlimited.apply(*columns(log))
+    for user in range(N_USERS):
+        exclude = retriever.seen(user)
+        all_of_them, found = unlimited.candidates(user, exclude), retriever.candidates(user, exclude)
+        assert not set(exclude.tolist()) & set(all_of_them.numbers.tolist())
+        assert len(all_of_them.numbers) == N_ITEMS - len(exclude)
+        by_number = np.argsort(all_of_them.numbers)  # which decides between equals
+        numbers, score, walk = (
+            column[by_number] for column in (all_of_them.numbers, all_of_them.score, all_of_them.walk)
+        )
+        expected = {
+            SAGE: numbers[np.argsort(-score, kind="stable")],
+            WALK: numbers[np.argsort(-walk, kind="stable")][: np.count_nonzero(walk)],
+            POPULAR: numbers[np.argsort(-retriever.recent.counts()[numbers], kind="stable")],
+        }
+        for source, limit in zip((SAGE, WALK, POPULAR), settings.values(), strict=True):
+            offered = set(found.numbers[(found.sources & source) > 0].tolist())
+            assert offered == set(expected[source][:limit].tolist())
+        assert (found.sources > 0).all()
+
+
+def test_a_walk_leads_where_the_graph_leads(retriever: Retriever) -> None:
+    found = retriever.candidates(0, retriever.seen(0))
+    assert set(found.numbers[(found.sources & WALK) > 0].tolist()) == {2, 3, 4, 7}
+    assert (found.walk > 0).tolist() == ((found.sources & WALK) > 0).tolist()
+
+
+@pytest.mark.parametrize("user", [N_USERS, 10**6])
+def test_an_unknown_user_gets_the_popular(retriever: Retriever, user: int) -> None:
+    assert retriever.query(user) is None
+    assert not retriever.has_history(user)
+    assert retriever.seen(user).tolist() == []
+    found = retriever.candidates(user, np.array([0], np.int32))
+    assert set(found.sources.tolist()) == {POPULAR}
+    assert sorted(found.numbers.tolist()) == [1, 2, 3, 4, 5, 6, 7]
+    assert found.numbers[0] == 7
+    assert not found.cosine.any()
+    assert not found.walk.any()
+    np.testing.assert_allclose(found.score, retriever.recent.log_scores(POPULARITY_FLOOR, found.numbers), rtol=1e-5)
+
+
+def test_a_returned_purchase_no_longer_speaks_for_the_user(retriever: Retriever) -> None:
+    assert retriever.query(4) is None
+    assert retriever.seen(4).tolist() == [6]
+    assert set(retriever.candidates(4, NOTHING).sources.tolist()) == {POPULAR}
+    retriever.apply(*columns([(4, 6, 1.0, 7.0)]))
+    assert retriever.query(4) is not None
+    returned = new_retriever()
+    kept = new_retriever()
+    kept.apply(*columns([(0, 0, 1.0, 1.0), (1, 1, 1.0, 1.0)]))
+    returned.apply(*columns([(0, 0, 1.0, 1.0), (1, 1, 1.0, 1.0), (0, 1, 5.0, 1.0), (0, 1, -5.0, 1.0)]))
+    np.testing.assert_allclose(returned.query(0), kept.query(0), atol=1e-5)
+    assert not returned.candidates(0, NOTHING).walk.any()
+
+
+def test_popular_items_had_an_event(retriever: Retriever) -> None:
+    everything = retriever.popular(100, NOTHING).tolist()
+    assert everything[0] == 7
+    assert sorted(everything) == list(range(8))
+    assert retriever.popular(3, np.array([7, everything[1]], np.int32)).tolist() == everything[2:5]
+
+
+def test_popular_ties_go_by_number() -> None:
+    retriever = new_retriever()
+    retriever.apply(*columns([(0, item, 1.0, 1.0) for item in (5, 3, 9, 1)]))
+    assert retriever.popular(3, NOTHING).tolist() == [1, 3, 5]
+
+
+def test_the_walk_starts_from_the_newest_items_the_user_kept() -> None:
+    # The neighbours 1, 2 and 3 lead from items 0, 1 and 2 to items 10, 11 and 9.
+    shared = [(1, 0, 1, 1), (1, 10, 1, 1), (2, 1, 1, 1), (2, 11, 1, 1), (3, 2, 1, 1), (3, 9, 1, 1)]
+    own = [(0, 0, 1, 2), (0, 1, 1, 3), (0, 2, 1, 4), (0, 2, -5, 5)]
+    retriever = new_retriever(walk_history=1)
+    retriever.apply(*columns([(user, item, float(weight), float(days)) for user, item, weight, days in shared + own]))
+    found = retriever.candidates(0, retriever.seen(0))
+    assert found.numbers[found.walk > 0].tolist() == [11]
+
+
+def test_the_clock_moves_every_popularity(retriever: Retriever) -> None:
+    assert retriever.index is not None
+    before = retriever.index.rows.copy()
+    retriever.apply(*columns([(3, 5, 1.0, 40.0)]))
+    after = retriever.index.rows
+    assert (after[:5, -1] < before[:5, -1]).all()
+    np.testing.assert_array_equal(after[:5, :-1], before[:5, :-1])
+    check_rows(retriever)
+
+
+def test_other_features_move_the_index(retriever: Retriever) -> None:
+    changed = features(N_ITEMS)
+    changed[[1, 5]] = unit_rows(random(2, INPUTS, seed=9))
+    retriever.change_items(np.array([1, 5], np.int32), changed[[1, 5]])
+    check_rows(retriever)
+    assert retriever.propagation is not None
+    anew = Retriever(Config(graph=GraphSettings(half_life_days=2)), retriever.model, retriever.graph)
+    anew.add_items(changed)
+    anew.settle()
+    assert anew.propagation is not None
+    np.testing.assert_allclose(retriever.propagation.item_vectors, anew.propagation.item_vectors, atol=1e-5)
+
+
+def test_a_snapshot_stands_in_for_its_part_of_the_log(retriever: Retriever) -> None:
+    half_life = 2.0 * DAY
+    graph = InteractionGraph.from_state(retriever.graph.state(), half_life)
+    restored = Retriever(Config(graph=GraphSettings(half_life_days=2)), retriever.model, graph)
+    restored.add_items(features(N_ITEMS))
+    restored.recent.restore(retriever.recent.state())
+    restored.lasting.restore(retriever.lasting.state())
+    restored.settle()
+    check_rows(restored)
+    for each in (retriever, restored):
+        each.apply(*columns([(3, 8, 1.0, 6.0), (6, 0, 1.0, 20.0)]))
+    check_rows(restored)
+    for user in range(N_USERS + 2):
+        same(restored.candidates(user, NOTHING), retriever.candidates(user, NOTHING))
+
+
+def test_without_a_model_graph_and_popularity_answer() -> None:
+    retriever = new_retriever(trained=False)
+    retriever.load(*columns([(0, 0, 1.0, 1.0), (1, 0, 1.0, 1.0), (1, 1, 1.0, 2.0)]))
+    retriever.change_items(np.array([0], np.int32), features(1))
+    assert retriever.query(0) is None
+    assert retriever.index is None
+    found = retriever.candidates(0, retriever.seen(0))
+    assert found.numbers.tolist() == [1]
+    assert found.sources.tolist() == [WALK | POPULAR]
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_an_empty_state_has_nothing_to_offer(trained: bool) -> None:
+    retriever = new_retriever(0, trained=trained)
+    retriever.apply(*columns([]))
+    retriever.settle()
+    assert len(retriever.candidates(0, NOTHING).numbers) == 0
+    assert retriever.popular(5, NOTHING).tolist() == []
+    retriever.grow_users(1)
+    assert len(retriever.candidates(0, NOTHING).numbers) == 0

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from graphrec.graph.interaction_graph import InteractionGraph
+from graphrec.retrieval.sources import walk_scores, witnesses
+
+N_USERS, N_ITEMS = 8, 10
+
+event = st.tuples(st.integers(0, N_USERS - 1), st.integers(0, N_ITEMS - 1), st.sampled_from([1.0, 3.0, 0.0, -3.0]))
+logs = st.lists(event, max_size=60)
+
+
+def graph_of(log: list[tuple[int, int, float]]) -> InteractionGraph:
+    graph = InteractionGraph(None)
+    graph.grow(N_USERS, N_ITEMS)
+    columns = [np.array([row[column] for row in log]) for column in range(3)]
+    users, items = (column.astype(np.int32) for column in columns[:2])
+    graph.add(users, items, columns[2].astype(np.float64), np.zeros(len(log), np.int64))
+    return graph
+
+
+def dense(graph: InteractionGraph) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The interaction matrix: every edge, and those with weight."""
+    edges, positive = np.zeros((N_USERS, N_ITEMS)), np.zeros((N_USERS, N_ITEMS))
+    for user in range(N_USERS):
+        items, weights, _ = graph.user_row(user)
+        edges[user, items] = 1
+        positive[user, items] = weights > 0
+    return edges, positive
+
+
+def power(degrees: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:
+    return np.where(degrees > 0, np.maximum(degrees, 1) ** exponent, 0)
+
+
+@given(log=logs, user=st.integers(0, N_USERS - 1))
+def test_the_walk_is_a_product_of_matrices(log: list[tuple[int, int, float]], user: int) -> None:
+    graph = graph_of(log)
+    edges, positive = dense(graph)
+    items, weights, _ = graph.user_row(user)
+    seeds, own = items[weights > 0], weights[weights > 0]
+    start = np.zeros(N_ITEMS)
+    start[seeds] = own
+    reached = edges @ (power(edges.sum(axis=0), -0.5) * start)
+    reached[user] = 0
+    expected = power(edges.sum(axis=0), -0.4) * (positive.T @ (power(edges.sum(axis=1), -0.6) * reached))
+    scores = walk_scores(graph.arrays, user, seeds, own)
+    assert (scores.shape, scores.dtype) == ((N_ITEMS,), np.float32)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-7)
+
+
+@given(log=logs, user=st.integers(0, N_USERS - 1), target=st.integers(0, N_ITEMS - 1))
+def test_witnesses_are_the_others_who_have_both(log: list[tuple[int, int, float]], user: int, target: int) -> None:
+    graph = graph_of(log)
+    positive = dense(graph)[1]
+    seeds = graph.user_row(user)[0]
+    expected = [
+        sum(bool(positive[other, seed] and positive[other, target]) for other in range(N_USERS) if other != user)
+        for seed in seeds
+    ]
+    counts = witnesses(graph.arrays, user, seeds, target)
+    assert counts.dtype == np.int32
+    assert counts.tolist() == expected
+
+
+@pytest.mark.parametrize(("witness_weight", "score"), [(1.0, 2**-0.5 * 2**-0.6), (-1.0, 0.0)])
+def test_a_walk_by_hand(witness_weight: float, score: float) -> None:
+    # User 0 has item 0; user 1 has it too, and item 1, or gave that one back.
+    graph = graph_of([(0, 0, 1.0), (1, 0, 1.0), (1, 1, witness_weight)])
+    scores = walk_scores(graph.arrays, 0, np.array([0], np.int32), np.array([1], np.float32))
+    assert scores[1] == pytest.approx(score)
+    assert scores[0] == pytest.approx(2**-0.5 * 2**-0.6 * 2**-0.4)
+    assert not scores[2:].any()
+    counts = witnesses(graph.arrays, 0, np.array([0], np.int32), 1)
+    assert counts.tolist() == [int(witness_weight > 0)]
+
+
+def test_a_lonely_user_walks_nowhere() -> None:
+    graph = graph_of([(0, 0, 1.0), (1, 1, 1.0)])
+    assert not walk_scores(graph.arrays, 0, np.array([0], np.int32), np.array([1], np.float32)).any()
+    assert not walk_scores(graph.arrays, 2, np.zeros(0, np.int32), np.zeros(0, np.float32)).any()

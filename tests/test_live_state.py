@@ -1,0 +1,339 @@
+"""The live state: a function of the log and the generation alone, whatever way it got there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphrec import live_state
+from graphrec.config import Config
+from graphrec.digest import state_digest
+from graphrec.errors import GenerationError, NotTrainedError
+from graphrec.events.event import Event, Item, table_of
+from graphrec.events.store import EventStore
+from graphrec.generation import Generation, Generations
+from graphrec.live_state import Learned, LiveState, open_state
+from graphrec.ranking.pair_features import NAMES
+from graphrec.ranking.ranker import Ranker, ranked
+
+LEARNED_EVENTS = 700  # of the world, that the fixture was trained on
+NOTHING = np.zeros(0, np.int32)
+
+
+@pytest.fixture(scope="module")
+def trained(trained_once: Path, world, encode, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Generation]:
+    """The trained generation, given a ranking head, which the world is too small to have learned."""
+    config, generations = Config.load(trained_once), Generations(tmp_path_factory.mktemp("with head"))
+    with EventStore.open("sqlite://") as store:
+        fill(store, world)
+        state, _ = open_state(config, store, encode, Generations(trained_once), pytest.fail)
+        assert state.learned is not None
+        state.learned = replace(state.learned, ranker=any_ranker())
+        state.refresh()
+        state.publish(generations, "train", None, {})
+    return config, generations.load(1)
+
+
+def any_ranker() -> Ranker:
+    rng, width = np.random.default_rng(0), len(NAMES)
+    shapes = ((2, 4, width), (2, 4), (2, 3, 4), (2, 3), (2, 3))
+    weights = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    return Ranker(np.zeros(width, np.float32), np.full(width, 5, np.float32), *weights)
+
+
+@pytest.fixture(scope="module")
+def encode(words):
+    return words().encode
+
+
+@pytest.fixture
+def store(world) -> Iterator[EventStore]:
+    """The log that the generation has absorbed."""
+    with EventStore.open("sqlite://") as opened:
+        fill(opened, world)
+        yield opened
+
+
+def fill(store: EventStore, world) -> None:
+    store.upsert_items(world.items)
+    store.append(table_of(world.events[:LEARNED_EVENTS]))
+
+
+def tail_of(world) -> list[Event | Item]:
+    """What comes after: events, returns, new users and items, new and changed texts, a repeat."""
+    events = world.events[LEARNED_EVENTS:]
+    first, later = events[0], events[-1].timestamp
+    bought = [event for event in world.events[:40] if event.kind == "purchase"]
+    returns = [replace(event, kind="return", timestamp=later) for event in bought]
+    new = [Event(user, item, timestamp=later + 86_400 * n) for n in range(20) for user, item in NEW_PAIRS]
+    texts = [Item("i3", "pot 3", "red garden flower pot after all"), Item("i99", "a pot", "red garden pot"), Item("x")]
+    front = [*events[:50], texts[0], *events[50:90], *returns]
+    return [*front, texts[1], *new[:40], texts[2], first, *new[40:], *events[90:]]
+
+
+NEW_PAIRS = [("new", "i99"), ("new", "i2"), ("u1", "nameless"), ("newer", "nameless")]
+
+
+def bring(store: EventStore, records: list[Event | Item]) -> None:
+    """Write records in their order, runs of events in one table."""
+    run: list[Event] = []
+    for record in [*records, None]:
+        if isinstance(record, Event):
+            run.append(record)
+            continue
+        if run:
+            store.append(table_of(run))
+            run = []
+        if record is not None:
+            store.upsert_items([record])
+
+
+def digest(state: LiveState) -> str:
+    return state_digest(state.users, state.items, state.retriever.graph, state.catalogue, "")
+
+
+def lists(state: LiveState) -> list[dict[int, float]]:
+    ranker = state.learned.ranker if state.learned is not None else None
+    answers = []
+    for user in range(len(state.users)):
+        candidates, best, scores = ranked(state.retriever, ranker, user, state.retriever.seen(user), 5)
+        answers.append(dict(zip(candidates.numbers[best].tolist(), scores.tolist(), strict=True)))
+    return answers
+
+
+def assert_same(one: LiveState, other: LiveState) -> None:
+    assert one.offset == other.offset
+    assert list(one.users) == list(other.users)
+    assert list(one.items) == list(other.items)
+    assert digest(one) == digest(other)
+    assert one.retriever.index is not None
+    np.testing.assert_array_equal(one.texts, other.texts)
+    np.testing.assert_array_equal(one.coordinates, other.coordinates)
+    np.testing.assert_allclose(
+        one.retriever.propagation.item_vectors, other.retriever.propagation.item_vectors, atol=1e-5
+    )
+    np.testing.assert_allclose(one.retriever.index.rows, other.retriever.index.rows, atol=1e-5)
+    for user in range(len(one.users)):
+        vectors = one.retriever.query(user), other.retriever.query(user)
+        assert (vectors[0] is None) == (vectors[1] is None)
+        if vectors[0] is not None:
+            np.testing.assert_allclose(*vectors, atol=1e-4)  # the scale of about 10 inside
+    for mine, yours in zip(lists(one), lists(other), strict=True):
+        assert sorted(mine.values()) == pytest.approx(sorted(yours.values()), abs=1e-3)
+        for item in mine.keys() ^ yours.keys():  # only a tie at the last place
+            both = mine | yours
+            assert both[item] == pytest.approx(min(mine.values()), abs=1e-3)
+
+
+def state_of(config, store, encode, generation, *, snapshot: bool = True) -> LiveState:
+    state = LiveState(config, store, encode, Learned.from_generation(generation), generation if snapshot else None)
+    state.refresh()
+    return state
+
+
+@settings(max_examples=15)
+@given(cuts=st.lists(st.integers(0, 330), max_size=6).map(sorted), batch=st.sampled_from([1, 7, 64, 20_000]))
+def test_any_way_to_an_offset_is_the_same(world, trained, encode, cuts: list[int], batch: int) -> None:
+    """In one pass, in batches, from the log's first event, and in chunks small enough for bulk loading."""
+    config, generation = trained
+    records = tail_of(world)
+    with EventStore.open("sqlite://") as store, pytest.MonkeyPatch.context() as patch:
+        fill(store, world)
+        live = state_of(config, store, encode, generation)
+        for first, last in zip([0, *cuts], [*cuts, len(records)], strict=True):
+            bring(store, records[first:last])
+            live.refresh()
+        at_once = state_of(config, store, encode, generation)
+        patch.setattr(live_state, "_BATCH", batch)
+        replayed = state_of(config, store, encode, generation, snapshot=False)
+        chunked = state_of(config, store, encode, generation)
+    assert len(live.users) == 62
+    assert len(live.items) == 43
+    for other in (at_once, replayed, chunked):
+        assert_same(live, other)
+
+
+@settings(max_examples=5)
+@given(cut=st.integers(1, 330))
+def test_a_snapshot_and_the_tail_are_the_whole(world, trained, encode, tmp_path_factory, cut: int) -> None:
+    config, generation = trained
+    records = tail_of(world)
+    generations = Generations(tmp_path_factory.mktemp("published"))
+    with EventStore.open("sqlite://") as store:
+        fill(store, world)
+        bring(store, records[:cut])
+        live = state_of(config, store, encode, generation)
+        published = live.publish(generations, "rebuild", 1, {})
+        assert (published.offset, published.catalogue_offset) == (store.offset, store.catalogue_offset)
+        bring(store, records[cut:])
+        live.refresh()
+        reopened, manifest = open_state(config, store, encode, generations, pytest.fail)
+        assert manifest == published
+        assert reopened.offset == published.offset  # nothing of the log was read
+        assert reopened.refresh() == store.offset - published.offset
+    assert_same(live, reopened)
+
+
+def test_an_interrupted_encoder_loses_nothing(world, trained, store, encode) -> None:
+    config, generation = trained
+    calls = 0
+
+    def failing(texts):
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise KeyboardInterrupt
+        return encode(texts)
+
+    state = LiveState(config, store, failing, Learned.from_generation(generation), generation)
+    state.refresh()
+    bring(store, tail_of(world))
+    with pytest.raises(KeyboardInterrupt):
+        state.refresh()
+    assert state.refresh() > 0
+    assert_same(state, state_of(config, store, encode, generation))
+
+
+def test_a_changed_text_moves_the_item_and_its_neighbours(world, trained, store, encode) -> None:
+    config, generation = trained
+    state = state_of(config, store, encode, generation)
+    before, rows = state.retriever.propagation.item_vectors.copy(), state.retriever.index.rows.copy()
+    learned_texts = generation.array("texts").copy()
+    store.upsert_items([Item("i3", "another title", world.items[3].text)])
+    assert state.refresh() == 0
+    np.testing.assert_array_equal(state.retriever.propagation.item_vectors, before)
+    number = state.items.number("i3")
+    assert state.catalogue.title(number) == "another title"
+
+    store.upsert_items([Item("i3", "", "red garden flower pot")])
+    state.refresh()
+    moved = np.abs(state.retriever.propagation.item_vectors - before).max(axis=1)
+    assert moved[number] > 0.01
+    assert np.abs(state.retriever.index.rows - rows).max(axis=1)[number] > 0.001
+    np.testing.assert_array_equal(generation.array("texts"), learned_texts)
+    assert_same(state, state_of(config, store, encode, generation, snapshot=False))
+
+
+def test_a_new_item_is_placed_by_its_text(trained, store, encode) -> None:
+    config, generation = trained
+    state = state_of(config, store, encode, generation)
+    store.upsert_items([Item("new pot", "", "red garden flower pot"), Item("new mug", "", "blue kitchen coffee mug")])
+    state.refresh()
+    vectors = state.retriever.index.rows[:, :-1]
+    pots = [state.items.number(f"i{n}") for n in range(0, 20, 2)]
+    mugs = [state.items.number(f"i{n}") for n in range(1, 20, 2)]
+    pot, mug = vectors[state.items.number("new pot")], vectors[state.items.number("new mug")]
+    assert (vectors[pots] @ pot).mean() > (vectors[mugs] @ pot).mean() + 0.25
+    assert (vectors[mugs] @ mug).mean() > (vectors[pots] @ mug).mean() + 0.25
+
+
+def test_only_new_texts_meet_the_encoder(trained, store, encode) -> None:
+    config, generation = trained
+    met: list[str] = []
+
+    def noting(texts):
+        met.extend(texts)
+        return encode(texts)
+
+    state = LiveState(config, store, noting, Learned.from_generation(generation), generation)
+    state.refresh()
+    assert met == []
+    store.upsert_items([Item("i3", "other", "blue kitchen coffee mug number 3"), Item("n"), Item("m", "a mug")])
+    store.append(table_of([Event("u1", "of no text", timestamp=1_800_000_000)]))
+    state.refresh()
+    assert met == ["", "a mug", ""]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"events": {"kinds": {"view": 1.0, "purchase": 2.0, "return": -2.0}}},
+        {"graph": {"half_life_days": 30.0}},
+        {"retrieval": {"popularity_half_life_days": 3.0}},
+    ],
+)
+def test_under_other_settings_the_log_is_replayed(trained, store, encode, setting) -> None:
+    config, generation = trained
+    same = state_of(config, store, encode, generation)
+    assert LiveState(config, store, encode, Learned.from_generation(generation), generation).offset == store.offset
+    other = Config(**(config.model_dump() | setting))
+    state = LiveState(other, store, encode, Learned.from_generation(generation), generation)
+    assert state.offset == 0
+    assert state.refresh() == LEARNED_EVENTS
+    assert_same(state, state_of(other, store, encode, generation, snapshot=False))
+    assert np.abs(state.retriever.index.rows - same.retriever.index.rows).max() > 1e-4
+
+
+def test_a_kind_that_is_configured_no_more_counts_as_nothing(trained, store, encode) -> None:
+    config, _ = trained
+    other = Config(**(config.model_dump() | {"events": {"kinds": {"view": 1.0}}}))
+    state = LiveState(other, store, encode)
+    state.refresh()
+    assert state.kind_weights().tolist() == [1.0 if kind == "view" else 0.0 for kind in store.kinds()]
+
+
+def test_rebuilding_folds_later_items_in(world, trained, store, encode) -> None:
+    config, generation = trained
+    bring(store, tail_of(world))
+    state = state_of(config, store, encode, generation)
+    rebuilt = state.rebuilt()
+    nameless, untouched = state.items.number("nameless"), state.items.number("x")
+    assert not state.coordinates[nameless].any()
+    assert rebuilt.coordinates[nameless].any()
+    assert not rebuilt.coordinates[untouched].any()
+    known = state.coordinates.any(axis=1)
+    np.testing.assert_array_equal(rebuilt.coordinates[known], state.coordinates[known])
+    assert digest(rebuilt) == digest(state)
+    assert rebuilt.offset == state.offset
+    assert_same(state, state_of(config, store, encode, generation))  # the first one goes on unchanged
+
+
+def test_nothing_is_published_before_training(store, encode, tmp_path: Path) -> None:
+    state = LiveState(Config(), store, encode)
+    assert state.refresh() == LEARNED_EVENTS
+    with pytest.raises(NotTrainedError):
+        state.publish(Generations(tmp_path), "train", None, {})
+    with pytest.raises(NotTrainedError):
+        state.rebuilt()
+    assert Generations(tmp_path).numbers() == []
+
+
+def opened(config, store, encode, generations) -> tuple[int | None, list[str]]:
+    warnings: list[str] = []
+    state, manifest = open_state(config, store, encode, generations, warnings.append)
+    state.refresh()
+    assert (state.learned is None) == (manifest is None)
+    return None if manifest is None else manifest.number, warnings
+
+
+def test_a_generation_that_does_not_fit_is_skipped(world, trained, store, encode, trained_once, tmp_path) -> None:
+    config, generation = trained
+    generations = Generations(trained_once)
+    assert opened(config, store, encode, generations) == (1, [])
+    with EventStore.open("sqlite://") as shorter:
+        shorter.append(table_of(world.events[:100]))
+        number, (warning,) = opened(config, shorter, encode, generations)
+        assert number is None
+        assert "shorter log" in warning
+    other = Config(**(config.model_dump() | {"text": {"model": "another/model"}}))
+    number, (warning,) = opened(other, store, encode, generations)
+    assert number is None
+    assert "another text model" in warning
+
+    own = Generations(tmp_path)
+    state = state_of(config, store, encode, generation)
+    state.publish(own, "rebuild", None, {})
+    narrow = replace(state.learned.ranker, mean=np.zeros(3, np.float32))
+    state.learned = replace(state.learned, ranker=narrow)
+    state.publish(own, "train", None, {})
+    number, (warning,) = opened(config, store, encode, own)
+    assert number == 1
+    assert "other features" in warning
+    with pytest.raises(GenerationError, match="other features"):
+        Learned.from_generation(own.load(2))

@@ -1,0 +1,168 @@
+"""The ranking head learns what decides, from lists; and says so when there is too little to learn from."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from graphrec.config import Config
+from graphrec.ranking.pair_features import NAMES
+from graphrec.retrieval.retriever import Candidates, Retriever
+from graphrec.training import ranker_trainer
+from graphrec.training.ranker_trainer import Lists, train_ranker
+
+PLANTED = NAMES.index("item_idle_days")
+WIDTH = 12
+
+
+def nothing(done: int, total: int) -> None:
+    """No progress is shown."""
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, Retriever]:
+    """A retriever whose users each have twelve candidates with random features, one of which decides."""
+    features = np.random.default_rng(0).standard_normal((200, WIDTH, len(NAMES))).astype(np.float32)
+    features[..., PLANTED] *= 50  # on another scale than all others
+    numbers = np.arange(WIDTH, dtype=np.int32)
+    empty = np.zeros(WIDTH, np.float32)
+    retriever = SimpleNamespace(
+        seen=lambda user: np.zeros(0, np.int32),
+        candidates=lambda user, exclude: Candidates(user, numbers, empty.astype(np.uint8), empty, empty, empty),
+    )
+    monkeypatch.setattr(ranker_trainer, "pair_features", lambda _, candidates: features[candidates.user])
+    return features, retriever  # type: ignore[return-value]
+
+
+def best_items(features: np.ndarray) -> np.ndarray:
+    return features[..., PLANTED].argmax(1).astype(np.int32)
+
+
+def test_a_planted_feature_is_learned(planted) -> None:
+    features, retriever = planted
+    users = np.arange(150, dtype=np.int32)
+    told = []
+    ranker = train_ranker(retriever, users, best_items(features)[:150], 2, lambda *step: told.append(step))
+    assert ranker is not None
+    assert told == [(done, 150) for done in range(1, 151)]
+    assert ranker.weight1.shape[0] == 2
+    found = np.array([ranker.scores(features[user]).argmax() for user in range(150, 200)])
+    assert (found == best_items(features)[150:]).mean() > 0.6
+    np.testing.assert_allclose(ranker.deviation[PLANTED], 50, rtol=0.1)
+    assert not np.array_equal(ranker.weight1[0], ranker.weight1[1])
+
+
+def test_a_head_that_orders_no_better_than_retrieval_is_none(planted) -> None:
+    """What decides is no feature at all, or retrieval's own score, which no head can beat."""
+    features, retriever = planted
+    users = np.arange(200, dtype=np.int32)
+    chance = np.random.default_rng(1).integers(0, WIDTH, 200).astype(np.int32)
+    assert train_ranker(retriever, users, chance, 2, nothing) is None
+    by_score = features[..., NAMES.index("score")].argmax(1).astype(np.int32)
+    assert train_ranker(retriever, users, by_score, 2, nothing) is None
+
+
+def test_the_same_lists_give_the_same_head_and_the_callers_numbers_stay(planted) -> None:
+    features, retriever = planted
+    users = np.arange(40, dtype=np.int32)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    one = train_ranker(retriever, users, best_items(features)[:40], 1, nothing)
+    assert torch.equal(torch.get_rng_state(), before)
+    order = np.random.default_rng(0).permutation(40)
+    torch.manual_seed(6)
+    two = train_ranker(retriever, users[order], best_items(features)[:40][order], 1, nothing)
+    assert one is not None
+    assert two is not None
+    for name, array in one.arrays().items():
+        np.testing.assert_array_equal(array, two.arrays()[name])
+
+
+@pytest.mark.parametrize(("hits", "learned"), [(19, False), (20, True)])
+def test_too_few_users_are_nothing_to_learn_from(planted, hits: int, learned: bool) -> None:
+    features, retriever = planted
+    users = np.arange(60, dtype=np.int32)
+    items = best_items(features)[:60]
+    items[hits:] = 999  # not among the candidates
+    assert (train_ranker(retriever, users, items, 1, nothing) is not None) == learned
+
+
+def test_nobody_at_all(planted) -> None:
+    empty = np.zeros(0, np.int32)
+    assert train_ranker(planted[1], empty, empty, 1, nothing) is None
+
+
+def test_a_user_with_several_hits_is_one_list(planted) -> None:
+    features, retriever = planted
+    users = np.repeat(np.arange(25, dtype=np.int32), 3)
+    items = np.tile(np.array([4, 1, 999], np.int32), 25)
+    lists = ranker_trainer._lists(retriever, users, items, nothing)
+    assert lists is not None
+    assert lists.labels.shape == (25, WIDTH)
+    assert lists.labels[0].tolist() == [0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
+    np.testing.assert_array_equal(lists.features.numpy(), features[:25])
+
+
+class Fixed(torch.nn.Module):
+    """Scores are the first feature."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features[..., :1]
+
+
+def lists_of(scores: list[list[float]], labels: list[list[float]]) -> Lists:
+    """NaN scores are padding."""
+    matrix = torch.tensor(scores)
+    return Lists(matrix.nan_to_num(7.0)[..., None], torch.tensor(labels), ~matrix.isnan())
+
+
+def test_the_loss_of_three_candidates_by_hand() -> None:
+    scores = np.array([1.0, 2.0, 0.5])
+    shares = np.exp(scores) / np.exp(scores).sum()
+    one = lists_of([[1.0, 2.0, 0.5]], [[0, 1, 0]])
+    assert float(ranker_trainer._listwise(Fixed(), one)) == pytest.approx(-np.log(shares[1]), rel=1e-6)
+    two = lists_of([[1.0, 2.0, 0.5]], [[1, 1, 0]])
+    expected = -(np.log(shares[0]) + np.log(shares[1])) / np.sqrt(2)
+    assert float(ranker_trainer._listwise(Fixed(), two)) == pytest.approx(expected, rel=1e-6)
+    padded = lists_of([[1.0, 2.0, 0.5, np.nan], [3.0, 0.0, np.nan, np.nan]], [[0, 1, 0, 0], [1, 0, 0, 0]])
+    other = np.log1p(np.exp(-3.0))
+    assert float(ranker_trainer._listwise(Fixed(), padded)) == pytest.approx((-np.log(shares[1]) + other) / 2, rel=1e-6)
+
+
+def test_padding_has_no_gradient() -> None:
+    lists = lists_of([[1.0, 2.0, np.nan], [0.0, np.nan, np.nan]], [[0, 1, 0], [1, 0, 0]])
+    lists.features.requires_grad_()
+    ranker_trainer._listwise(Fixed(), lists).backward()  # type: ignore[no-untyped-call]
+    gradient = lists.features.grad[..., 0]
+    assert gradient.isfinite().all()
+    assert (gradient[~lists.real] == 0).all()
+    assert (gradient[0, :2] != 0).all()
+
+
+def test_ndcg_by_hand() -> None:
+    lists = lists_of([[1.0, 2.0, 0.5], [1.0, 2.0, np.nan]], [[1, 0, 1], [0, 1, 0]])
+    first = (1 / np.log2(3) + 1 / np.log2(4)) / (1 + 1 / np.log2(3))
+    scores = ranker_trainer._scores(Fixed(), lists)
+    assert scores.tolist() == [[1.0, 2.0, 0.5], [1.0, 2.0, -np.inf]]
+    assert ranker_trainer._ndcg(scores, lists).tolist() == pytest.approx([first, 1], rel=1e-6)
+    assert ranker_trainer._ndcg(scores, lists, k=1).tolist() == [0, 1]
+
+
+def test_real_candidates_without_what_was_seen(world) -> None:
+    """On a graph: no list holds an item the user has, and labels are the pairs asked for."""
+    retriever = Retriever(Config(), None)
+    retriever.add_items(np.zeros((40, 0), np.float32))
+    users = np.array([int(event.user[1:]) for event in world.events], np.int32)
+    items = np.array([int(event.item[1:]) for event in world.events], np.int32)
+    times = np.array([event.microseconds for event in world.events])
+    retriever.load(users[:600], items[:600], np.ones(600), times[:600])
+    seen_before = set(zip(users[:600].tolist(), items[:600].tolist(), strict=True))
+    new = np.array([pair not in seen_before for pair in zip(users[600:].tolist(), items[600:].tolist(), strict=True)])
+    lists = ranker_trainer._lists(retriever, users[600:][new], items[600:][new], nothing)
+    assert lists is not None
+    wanted = len(set(zip(users[600:][new].tolist(), items[600:][new].tolist(), strict=True)))
+    assert 0.9 * wanted < float(lists.labels.sum()) <= wanted
+    assert (lists.labels[~lists.real] == 0).all()

@@ -1,0 +1,124 @@
+"""Training as a whole: what it returns, what it is told, and that the head never sees what it must predict."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphrec.config import Config
+from graphrec.errors import InputError
+from graphrec.events.event import Event, table_of
+from graphrec.events.store import EventStore
+from graphrec.live_state import LiveState
+from graphrec.training import trainer
+from graphrec.training.time_cuts import TimedLog
+from graphrec.training.trainer import fit, timed_log, train
+
+CONFIG = Config(
+    embedding={"spectral_dimensions": 8, "text_dimensions": 4, "hidden_dimensions": 16, "dimensions": 8},
+    retrieval={"sage": 10, "walk": 10, "popular": 5},
+    training={"steps": 5, "batch_size": 64, "slice_share": 0.2, "ranker_seeds": 2},
+)
+
+
+@pytest.fixture
+def state(world, words) -> LiveState:
+    store = EventStore.open("sqlite://")
+    store.upsert_items(world.items[:30])
+    store.append(table_of(world.events))
+    store.append(table_of([Event("u1", "i1", "return", timestamp=world.events[0].timestamp)]))  # late, of long ago
+    found = LiveState(CONFIG, store, words().encode)
+    found.refresh()
+    return found
+
+
+def test_the_log_is_in_the_order_of_time_with_the_kinds_weights(state: LiveState, world) -> None:
+    log = timed_log(state, state._store)
+    assert len(log) == 901
+    assert (np.diff(log.timestamps) >= 0).all()
+    assert log.weights[:2].tolist() == [state.config.events.kinds[world.events[0].kind], -5.0]
+    assert (log.n_users, log.n_items) == (60, 40)
+
+
+def test_training_gives_a_state_at_the_same_offset(state: LiveState, words, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphrec.training.ranker_trainer._is_better", lambda heads, lists: True)
+    stages: dict[str, list[tuple[int, int]]] = {}
+    renewed, metrics = train(
+        state,
+        state._store,
+        words().encode,
+        lambda stage, done, total: stages.setdefault(stage, []).append((done, total)),
+    )
+    assert renewed is not state
+    assert state.learned is None
+    assert renewed.offset == state.offset == 901
+    assert renewed.learned is not None
+    assert renewed.learned.ranker is not None
+    assert metrics["ranking_head"] is True
+    assert set(stages) == {"embedding, base", "ranking head", "embedding, whole log", "graph"}
+    for steps in stages.values():
+        assert steps[-1][0] == steps[-1][1]
+        assert steps == sorted(steps)
+    numbers = [state.items.number(f"i{n}") for n in range(40)]
+    described = renewed.texts.any(axis=1)
+    assert [bool(described[number]) for number in numbers] == [True] * 30 + [False] * 10
+    np.testing.assert_array_equal(renewed.coordinates, renewed.learned.coordinates)
+
+
+def test_what_comes_during_training_counts_when_it_is_done(state: LiveState, words) -> None:
+    arrived = False
+
+    def progress(stage: str, done: int, total: int) -> None:
+        nonlocal arrived
+        if not arrived:
+            arrived = True
+            state._store.append(table_of([Event("late", "i1", timestamp=1_710_000_000)]))
+
+    renewed, _ = train(state, state._store, words().encode, progress)
+    assert renewed.offset == 902
+    assert "late" in renewed.users
+    assert renewed.retriever.has_history(renewed.users.number("late"))
+
+
+def test_the_head_sees_only_what_came_before_its_slice(state: LiveState, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = timed_log(state, state._store)
+    met = {}
+
+    def noting(retriever, users, items, seeds, progress):
+        met.update(retriever=retriever, pairs=set(zip(users.tolist(), items.tolist(), strict=True)), seeds=seeds)
+
+    monkeypatch.setattr(trainer, "train_ranker", noting)
+    trained = fit(log, state.all_text_vectors(), CONFIG, lambda stage, done, total: None)
+    assert trained.ranker is None
+    cut = int(0.8 * len(log))
+    assert met["seeds"] == 2
+    graph = met["retriever"].graph
+    before = {(user, int(item)) for user in range(graph.n_users) for item in graph.user_row(user)[0]}
+    assert before == set(zip(log.users[:cut].tolist(), log.items[:cut].tolist(), strict=True))
+    assert met["retriever"].recent.newest == log.timestamps[:cut].max()
+    assert met["pairs"]
+    assert not met["pairs"] & before
+    assert met["pairs"] <= set(zip(log.users[cut:].tolist(), log.items[cut:].tolist(), strict=True))
+
+
+def test_an_empty_log_is_an_error(words) -> None:
+    with EventStore.open("sqlite://") as store:
+        state = LiveState(CONFIG, store, words().encode)
+        state.refresh()
+        with pytest.raises(InputError, match="nothing to learn from"):
+            train(state, store, words().encode, lambda stage, done, total: None)
+
+
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_a_log_of_a_few_events(n: int) -> None:
+    log = TimedLog.of(np.zeros(n, np.int32), np.arange(n, dtype=np.int32), np.arange(n) + 10**15, np.ones(n), 1, n)
+    trained = fit(log, np.zeros((n, 0), np.float32), CONFIG, lambda stage, done, total: None)
+    assert trained.ranker is None
+    assert trained.coordinates.shape == (n, 8)
+    assert all(np.isfinite(array).all() for array in trained.model.arrays().values())
+
+
+def test_no_pair_that_counts() -> None:
+    log = TimedLog.of(np.zeros(3, np.int32), np.arange(3, dtype=np.int32), np.arange(3) + 10**15, -np.ones(3), 1, 3)
+    trained = fit(log, np.zeros((3, 0), np.float32), CONFIG, lambda stage, done, total: None)
+    assert not trained.coordinates.any()
