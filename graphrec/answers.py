@@ -79,20 +79,36 @@ class Explanation(_Answer):
 
 
 @dataclass(frozen=True)
-class IngestReport(_Answer):
-    """What became of the rows; read = accepted + duplicates + quarantined, for events and for items."""
+class Counted(_Answer):
+    """What became of the rows of one table; read = accepted + duplicates + quarantined."""
 
     read: int = 0
     accepted: int = 0
-    duplicates: int = 0
+    duplicates: int = 0  # an event known already, an item or user that says nothing new
     quarantined: int = 0
-    items_added: int = 0
-    items_changed: int = 0
-    items_unchanged: int = 0
-    items_quarantined: int = 0
-    offset: int = 0
-    seconds: float = 0.0
-    quarantine: tuple[str, ...] = ()  # files with the bad rows
+
+    def __add__(self, other: Counted) -> Counted:
+        return Counted(
+            self.read + other.read,
+            self.accepted + other.accepted,
+            self.duplicates + other.duplicates,
+            self.quarantined + other.quarantined,
+        )
+
+
+@dataclass(frozen=True)
+class IngestReport(_Answer):
+    """What became of an ingest; the counts at the top are those of the events."""
+
+    read: int
+    accepted: int
+    duplicates: int
+    quarantined: int
+    items: Counted
+    users: Counted
+    offset: int  # of the log afterwards
+    seconds: float
+    quarantine: tuple[str, ...]  # files with the bad rows
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ def ingest(
     items: Annotated[
         Path | None, typer.Option(help="The catalogue: id, title, text; more columns = attributes.")
     ] = None,
+    users: Annotated[Path | None, typer.Option(help="What is known of users: id; more columns = attributes.")] = None,
     column: Annotated[
         list[str] | None, typer.Option(help="OUR=THEIRS for user, item, kind, timestamp, value, event_id; repeatable.")
     ] = None,
@@ -79,40 +80,44 @@ def ingest(
     quiet: QuietOption = False,
 ) -> None:
     """Bring events and items into the store; durable when it returns, and safe to repeat."""
+    from graphrec.answers import Counted
     from graphrec.progress import ProgressDisplay
     from graphrec.workspace import Workspace
     from graphrec.workspace import ingest as bring_in
 
-    if not events and items is None:
-        raise InputError("there is nothing to ingest", expected="event files, --items, or both")
+    if not events and items is None and users is None:
+        raise InputError("there is nothing to ingest", expected="event files, --items, --users, or several of them")
     opened = Workspace(workspace)
-    reports = []
+    names, tables = _mapping(column), []
     with opened.open_store() as store, ProgressDisplay(quiet=quiet) as progress:
         if items is not None:
-            reports.append((items, bring_in(opened, store, items=items, item_columns=_mapping(item_column))))
-        names = _mapping(column)
-        reports += [(file, bring_in(opened, store, file, columns=names, progress=progress)) for file in events or []]
-    bad = sum(report.quarantined + report.items_quarantined for _, report in reports)
+            report = bring_in(opened, store, items=items, item_columns=_mapping(item_column))
+            tables.append((items, report.items, report))
+        if users is not None:
+            report = bring_in(opened, store, users=users)
+            tables.append((users, report.users, report))
+        for file in events or []:
+            report = bring_in(opened, store, file, columns=names, progress=progress)
+            counts = Counted(report.read, report.accepted, report.duplicates, report.quarantined)
+            tables.append((file, counts, report))
     if as_json:
-        _print_json({"files": [{"file": str(file), **report.to_dict()} for file, report in reports]})
+        _print_json(
+            {
+                "files": [
+                    {"file": str(file), **counts.to_dict(), "seconds": report.seconds, "quarantine": report.quarantine}
+                    for file, counts, report in tables
+                ],
+                "offset": tables[-1][2].offset,
+            }
+        )
     else:
-        rows = [
-            (
-                str(file),
-                report.read + report.items_added + report.items_changed + report.items_unchanged
-                + report.items_quarantined,
-                report.accepted + report.items_added + report.items_changed,
-                report.duplicates + report.items_unchanged,
-                report.quarantined + report.items_quarantined,
-                f"{report.seconds:.1f}",
-            )
-            for file, report in reports
-        ]  # fmt: skip
-        _print_table(("file", "read", "accepted", "duplicate", "quarantined", "seconds"), rows)
-        for _, report in reports:
+        header = ("file", "read", "accepted", "duplicate", "quarantined", "seconds")
+        rows = [(str(file), *vars(counts).values(), f"{report.seconds:.1f}") for file, counts, report in tables]
+        _print_table(header, rows)
+        for _, _, report in tables:
             for path in report.quarantine:
                 typer.echo(f"The quarantined rows, with line and reason: {path}")
-    if bad:
+    if any(counts.quarantined for _, counts, _ in tables):
         raise typer.Exit(QUARANTINED)
 
 

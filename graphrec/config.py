@@ -87,7 +87,7 @@ class RetrievalSettings(_Stage):
     walk: Positive = Field(default=200, description="from the two-hop walk")
     popular: Positive = Field(default=100, description="from the recently popular")
     popularity_half_life_days: float = Field(default=7.0, gt=0, description="of the recent popularity, days")
-    walk_history: Positive = Field(default=200, description="newest items of a user that the walk starts from")
+    history: Positive = Field(default=200, description="newest items of a user that walk and ranking look at")
 
 
 class TrainingSettings(_Stage):

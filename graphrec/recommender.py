@@ -51,14 +51,16 @@ class Recommender(OpenWorkspace):
         events: Any | None = None,
         *,
         items: Any | None = None,
+        users: Any | None = None,
         columns: Mapping[str, str] | None = None,
         item_columns: Mapping[str, str] | None = None,
     ) -> IngestReport:
-        """Bring in events and items; when it returns they are durable and count in every answer.
+        """Bring in events, items and users; when it returns they are durable and count in every answer.
 
         Args:
             events: a file (CSV, TSV, JSON Lines, Parquet), a DataFrame, an arrow table or `Event`s.
             items: the catalogue: a file, a DataFrame or an arrow table.
+            users: what is known of users, likewise.
             columns, item_columns: our names -> the source's names, where they differ.
 
         Raises InputError when a source cannot be read at all; a bad row goes to the quarantine instead.
@@ -69,6 +71,7 @@ class Recommender(OpenWorkspace):
                 self._store,
                 events,
                 items=items,
+                users=users,
                 columns=columns,
                 item_columns=item_columns,
                 progress=self._progress,

@@ -8,18 +8,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphrec.answers import IngestReport
+from graphrec.answers import Counted, IngestReport
 from graphrec.config import CONFIG_FILE, Config
 from graphrec.errors import WorkspaceError
-from graphrec.events.catalogue_tables import read_items
+from graphrec.events.catalogue_tables import Row, read_items, read_users
 from graphrec.events.quarantine import Quarantine
 from graphrec.events.store import EventStore
 from graphrec.events.tables import read_events, source_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from graphrec.events.catalogue_tables import RecordChunk
+    from graphrec.events.quarantine import Rejection
+    from graphrec.events.store import Upserted
 
     Progress = Callable[[str, int, int], None]
+    _Taken = tuple[Counted, list[Rejection]]
 
 
 class Workspace:
@@ -71,47 +76,68 @@ def ingest(
     events: Any | None = None,
     *,
     items: Any | None = None,
+    users: Any | None = None,
     columns: Mapping[str, str] | None = None,
     item_columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Bring events and items into the store, bad rows into the quarantine; durable when it returns.
+    """Bring events, items and users into the store, bad rows into the quarantine; durable when it returns.
 
     Nothing of the derived state is loaded or touched. The sources are those of `read_events` and `read_items`.
     """
     started = time.perf_counter()
-    tell = progress or (lambda stage, done, total: None)
-    outcome = dict.fromkeys(IngestReport.__dataclass_fields__, 0)
-    files: list[str] = []
-    if items is not None:
-        source = f"{source_name(items)}, items"  # events may come from a file, or a DataFrame, of the same name
-        with workspace.quarantine.writing(source) as writer:
-            for batch in read_items(items, columns=item_columns):
-                writer.add(batch.rejected)
-                upserted = store.upsert_items(batch.rows)
-                outcome["items_added"] += upserted.added
-                outcome["items_changed"] += upserted.changed
-                outcome["items_unchanged"] += upserted.unchanged
-                outcome["items_quarantined"] += len(batch.rejected)
-        files += [str(workspace.quarantine.path(source))] * bool(outcome["items_quarantined"])
-    if events is not None:
-        source = source_name(events)
-        size = Path(events).stat().st_size if isinstance(events, str | Path) and Path(events).is_file() else 0
-        with workspace.quarantine.writing(source) as writer:
-            for chunk in read_events(events, settings=workspace.config.events, columns=columns, now=time.time()):
-                writer.add(chunk.rejected)
-                appended = store.append(chunk.table)
-                outcome["read"] += chunk.rows_read
-                outcome["accepted"] += appended.accepted
-                outcome["duplicates"] += appended.duplicates
-                outcome["quarantined"] += len(chunk.rejected)
-                tell("events", min(chunk.bytes_read, size) if size else outcome["read"], size)
-        files += [str(workspace.quarantine.path(source))] * bool(outcome["quarantined"])
+    outcome = {"items": Counted(), "users": Counted(), "events": Counted()}
+    files = []
+    steps: list[tuple[str, Any, Callable[[], Iterator[_Taken]]]] = [
+        ("items", items, lambda: _records(read_items(items, columns=item_columns), store.upsert_items)),
+        ("users", users, lambda: _records(read_users(users), store.upsert_users)),
+        ("events", events, lambda: _events(workspace, store, events, columns, progress)),
+    ]
+    for name, source, take in steps:
+        if source is None:
+            continue
+        label = source_name(source) if name == "events" else f"{source_name(source)}, {name}"
+        with workspace.quarantine.writing(label) as writer:
+            for counted, rejected in take():
+                writer.add(rejected)
+                outcome[name] += counted
+        if outcome[name].quarantined:
+            files.append(str(workspace.quarantine.path(label)))
+    counts = outcome["events"]
     return IngestReport(
-        **{
-            **outcome,
-            "offset": store.offset,
-            "seconds": time.perf_counter() - started,
-            "quarantine": tuple(files),
-        }  # type: ignore[arg-type]
+        counts.read,
+        counts.accepted,
+        counts.duplicates,
+        counts.quarantined,
+        items=outcome["items"],
+        users=outcome["users"],
+        offset=store.offset,
+        seconds=time.perf_counter() - started,
+        quarantine=tuple(files),
     )
+
+
+def _records(chunks: Iterable[RecordChunk[Row]], upsert: Callable[[list[Row]], Upserted]) -> Iterator[_Taken]:
+    for chunk in chunks:
+        done = upsert(chunk.rows)
+        yield (
+            Counted(chunk.rows_read, done.added + done.changed, done.unchanged, len(chunk.rejected)),
+            chunk.rejected,
+        )
+
+
+def _events(
+    workspace: Workspace,
+    store: EventStore,
+    source: Any,
+    columns: Mapping[str, str] | None,
+    progress: Progress | None,
+) -> Iterator[_Taken]:
+    size = Path(source).stat().st_size if isinstance(source, str | Path) and Path(source).is_file() else 0
+    read = 0
+    for chunk in read_events(source, settings=workspace.config.events, columns=columns, now=time.time()):
+        done = store.append(chunk.table)
+        read += chunk.rows_read
+        if progress is not None:
+            progress("events", min(chunk.bytes_read, size) if size else read, size)
+        yield Counted(chunk.rows_read, done.accepted, done.duplicates, len(chunk.rejected)), chunk.rejected

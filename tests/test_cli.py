@@ -43,7 +43,7 @@ def shop(tmp_path):
 def test_a_quarantined_row_has_its_own_exit_code_and_nothing_else_is_lost(shop):
     found = printed("ingest", shop, shop.parent / "events.csv", "--items", shop.parent / "items.csv", code=3)
     items, events = found["files"]
-    assert (items["items_added"], items["items_quarantined"]) == (3, 0)
+    assert (items["read"], items["accepted"], items["quarantined"]) == (3, 3, 0)
     assert (events["read"], events["accepted"], events["duplicates"], events["quarantined"]) == (5, 4, 0, 1)
     (path,) = events["quarantine"]
     rejection = json.loads(Path(path).read_text().splitlines()[0])

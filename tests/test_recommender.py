@@ -283,7 +283,7 @@ def test_a_bad_row_goes_to_the_quarantine_and_nothing_else_is_lost(recommender: 
     items = pd.DataFrame({"id": ["i1", None], "title": ["a title", "of nothing"]})
     report = recommender.ingest(table, items=items)
     assert (report.read, report.accepted, report.duplicates, report.quarantined) == (20, 16, 0, 4)
-    assert (report.items_added, report.items_changed, report.items_quarantined) == (0, 1, 1)
+    assert (report.items.accepted, report.items.quarantined) == (1, 1)
     kept = list(recommender.workspace.quarantine.rejections())
     assert sorted((row.line, row.field) for row in kept if row.field != "no id") == [
         (6, "value"),

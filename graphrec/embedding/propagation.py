@@ -13,7 +13,7 @@ float32 rounding.
 
 Rounding does not add up: where taking weight away leaves a sum that is small beside what it was, the sum is formed
 anew from the rows (`_CANCELLATION`), and a node without weight has sums of exactly zero. A node whose whole weight has
-faded below 2^-100 of the graph's unit has the mean of no neighbours (`_FADED`).
+faded below 2^-100 of the graph's unit has the mean of no neighbours (`FADED`).
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
 # A sum whose total weight fell below this share of its largest since it was last formed has lost too many bits.
 _CANCELLATION = 1.0 / 64.0
-# A node whose whole weight has faded below this has no neighbours left: beneath it a float32 runs out of exponents.
-_FADED = 2.0**-100
+# Weight that has faded below this is none. Further down a float32 runs out of exponents, and what is left of a sum
+# depends on how its log was cut into batches.
+FADED = 2.0**-100
 
 
 class Propagation:
@@ -132,7 +133,7 @@ class Propagation:
         numbers, edge_weights, _ = graph.user_row(user)
         total = edge_weights.sum(dtype=np.float64)
         mean = np.zeros(weights.hidden_dimensions, np.float32)
-        if total > _FADED:
+        if total > FADED:
             mean = (edge_weights / np.float32(total)) @ self._items["hidden"][numbers]
         root = weights.user_root2 @ self._users["hidden"][user]
         vector: Float32 = weights.user_neighbour2 @ mean + root + weights.user_bias2
@@ -176,7 +177,7 @@ class _Columns:
 
 def _mean(sums: Float32, weights: Float64) -> Float32:
     """`sums / weights` row by row, zero where there is no weight."""
-    inverse = np.divide(1.0, weights, out=np.zeros_like(weights), where=weights > _FADED)
+    inverse = np.divide(1.0, weights, out=np.zeros_like(weights), where=weights > FADED)
     mean: Float32 = sums * inverse[:, None].astype(np.float32)
     return mean
 

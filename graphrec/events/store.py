@@ -19,7 +19,7 @@ from graphrec.events.database import Database, catalogue, events
 from graphrec.events.database import items as item_table
 from graphrec.events.database import kinds as kind_table
 from graphrec.events.database import users as user_table
-from graphrec.events.event import ID_EXPECTED, EventColumns, EventTable, Item, check_attributes, is_id
+from graphrec.events.event import ID_EXPECTED, EventColumns, EventTable, Item, JsonScalar, check_attributes, is_id
 from graphrec.events.event_hash import coded, event_hashes
 from graphrec.events.numbering import KeyNumbers, NumberedColumn
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrec.retrieval.sources import SEED_EXPONENT, witnesses
+from graphrec.retrieval.sources import witnesses
 
 if TYPE_CHECKING:
     from graphrec.retrieval.retriever import Retriever
+
+_PRIOR_USERS = 20
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ def evidence(retriever: Retriever, user: int, item: int, limit: int = 3) -> Evid
     items, weights = items[kept], weights[kept]
     arrays = retriever.graph.arrays
     found = witnesses(arrays, user, items, item)
-    strength = weights * found / np.maximum(arrays.item_length[items], 1) ** SEED_EXPONENT
+    # The share of an item's users who came to this one, shrunk so that one witness of one is no proof; their number
+    # alone would name what everybody has.
+    strength = weights * found / (arrays.item_length[items] + _PRIOR_USERS)
     total = float(strength.sum())
     best = np.argsort(-strength, kind="stable")[:limit]
     paths = tuple(

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
     from graphrec.retrieval.retriever import Candidates, Retriever
 
+    Float32 = NDArray[np.float32]
+
 NAMES = (
     "score",
     "cosine",
+    "nearest",
+    "nearest_three",
     "walk",
     "walk_share",
     "recent_popularity",
@@ -37,9 +41,10 @@ NAMES = (
 )
 
 _WALK_FLOOR = 1e-4
+_FEW = 3
 
 
-def pair_features(retriever: Retriever, candidates: Candidates) -> NDArray[np.float32]:
+def pair_features(retriever: Retriever, candidates: Candidates) -> Float32:
     """Features of each candidate, float32 (n, len(NAMES)); the order is that of NAMES."""
     numbers = candidates.numbers
     recent, lasting = retriever.recent, retriever.lasting
@@ -56,6 +61,7 @@ def pair_features(retriever: Retriever, candidates: Candidates) -> NDArray[np.fl
     columns = (
         candidates.score,
         10.0 * candidates.cosine,
+        *(10.0 * cosine for cosine in _nearest(retriever, candidates)),
         np.log(candidates.walk + _WALK_FLOOR),
         candidates.walk / best_walk if best_walk > 0 else candidates.walk,
         recent_popularity,
@@ -71,3 +77,18 @@ def pair_features(retriever: Retriever, candidates: Candidates) -> NDArray[np.fl
         (candidates.sources & POPULAR) > 0,
     )
     return np.column_stack(columns).astype(np.float32)
+
+
+def _nearest(retriever: Retriever, candidates: Candidates) -> tuple[Float32, Float32]:
+    """Cosine of each candidate's vector to the nearest of the user's items, and the mean to the nearest three.
+
+    A user's vector is a mean, which hides a second taste; one item that is close does not.
+    """
+    items = retriever.speaking(candidates.user)[0]
+    if retriever.index is None or not len(items):
+        return np.zeros(len(candidates.numbers), np.float32), np.zeros(len(candidates.numbers), np.float32)
+    vectors = retriever.index.rows[:, :-1]
+    cosines = vectors[candidates.numbers] @ vectors[items].T
+    few = min(_FEW, len(items))
+    nearest = np.partition(cosines, len(items) - few, axis=1)[:, len(items) - few :]
+    return nearest.max(axis=1), nearest.mean(axis=1)

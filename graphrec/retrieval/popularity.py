@@ -53,12 +53,10 @@ class Popularity:
         latest = int(timestamps.max())
         if self.newest == 0 or latest / self.half_life - self._reference > _LARGEST_EXPONENT:
             reference = int(latest // self.half_life)
-            self._counts *= 2.0 ** max(self._reference - reference, -1074)
+            self._counts *= 2.0 ** (self._reference - reference)
             self._reference = reference
         self.newest = max(self.newest, latest)
-        # An event far older than the reference counts as nothing, not as an underflow.
-        exponents = np.maximum(timestamps / self.half_life - self._reference, -1022.0)
-        np.add.at(self._counts, items, np.exp2(exponents))
+        np.add.at(self._counts, items, np.exp2(timestamps / self.half_life - self._reference))
         np.maximum.at(self.last, items, timestamps)
         unseen = self.first[items] == 0
         self.first[items[unseen]] = timestamps[unseen]

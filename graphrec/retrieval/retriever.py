@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graphrec.embedding.node_features import unit_rows
-from graphrec.embedding.propagation import Propagation
+from graphrec.embedding.propagation import FADED, Propagation
 from graphrec.graph.interaction_graph import EdgeChanges, InteractionGraph
 from graphrec.retrieval.popularity import Popularity
 from graphrec.retrieval.sources import walk_scores
@@ -132,8 +132,8 @@ class Retriever:
         return np.append(self.model.scale * vector, np.float32(1)).astype(np.float32)
 
     def has_history(self, user: int) -> bool:
-        """Whether any event still speaks for this user."""
-        return user < self.graph.n_users and bool(self.graph.user_row(user)[1].any())
+        """Whether any event still speaks for this user: not taken back, and not faded away."""
+        return user < self.graph.n_users and bool((self.graph.user_row(user)[1] > FADED).any())
 
     def seen(self, user: int) -> Int32:
         """Items the user has any edge with, int32."""
@@ -154,7 +154,7 @@ class Retriever:
         walk = np.zeros(n_items, np.float32)
         query = self.query(user)
         if self.has_history(user):
-            walk = self._walk(user)
+            walk = walk_scores(self.graph.arrays, user, *self.speaking(user))
             allowed = walk.copy()
             allowed[exclude] = 0
             best = _largest(allowed, self.settings.walk)
@@ -173,12 +173,14 @@ class Retriever:
         numbers = numbers[order]
         return Candidates(user, numbers, sources[numbers], cosine[order], walk[numbers], score[order])
 
-    def _walk(self, user: int) -> Float32:
+    def speaking(self, user: int) -> tuple[Int32, Float32]:
+        """The user's newest items that speak for it, and their weights with sum one; both empty without a history."""
+        if not self.has_history(user):
+            return np.zeros(0, np.int32), np.zeros(0, np.float32)
         items, weights, times = self.graph.user_row(user)
-        speaking = np.flatnonzero(weights > 0)
-        newest = speaking[np.argsort(-times[speaking], kind="stable")[: self.settings.walk_history]]
-        weights = weights[newest] / weights[newest].sum()
-        return walk_scores(self.graph.arrays, user, items[newest], weights)
+        positive = np.flatnonzero(weights > FADED)
+        newest = positive[np.argsort(-times[positive], kind="stable")[: self.settings.history]]
+        return items[newest], weights[newest] / weights[newest].sum()
 
     def _index_rows(self, numbers: Int32) -> None:
         """Rewrite index rows: vectors that moved, and all popularities when their clock has ticked."""

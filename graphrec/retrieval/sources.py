@@ -7,8 +7,8 @@ With R the interaction matrix and r_u the user's own weights, normalised to one,
 is the linear part of a graph filter (GF-CF, Shen et al. 2021, with a = d = 1/2, c = 1). It needs no state beyond the
 graph: the newest event counts in the next answer. Milder exponents for users and targets keep more popularity.
 
-R holds 1 for an edge. On the way back, from users to targets, what was taken back does not count; on the way out it
-does, since an item's row knows no weights.
+R holds 1 for an edge. On the way back, from users to targets, what was taken back or has faded away does not count;
+on the way out it does, since an item's row knows no weights.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
+
+from graphrec.embedding.propagation import FADED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,7 +41,7 @@ def walk_scores(arrays: GraphArrays, user: int, seeds: Int32, weights: Float32) 
 
 
 def witnesses(arrays: GraphArrays, user: int, seeds: Int32, target: int) -> Int32:
-    """How many other users have both a seed and the target, neither taken back, int32 (len(seeds),)."""
+    """How many other users have both a seed and the target, neither taken back or faded, int32 (len(seeds),)."""
     counts: Int32 = _witnesses(arrays, user, seeds, target)
     return counts
 
@@ -62,7 +64,7 @@ def _walk(arrays, user, seeds, weights):  # type: ignore[no-untyped-def]
             mass = np.float32(reached[other] * length**-USER_EXPONENT)
             start = arrays.user_start[other]
             for edge in range(start, start + length):
-                if arrays.user_weights[edge] > 0:
+                if arrays.user_weights[edge] > FADED:
                     scores[arrays.user_neighbours[edge]] += mass
     for item in range(len(scores)):
         if scores[item] > 0:
@@ -85,10 +87,10 @@ def _witnesses(arrays, user, seeds, target):  # type: ignore[no-untyped-def]
         position = row
         while arrays.user_neighbours[position] != target:
             position += 1
-        if arrays.user_weights[position] <= 0:
+        if arrays.user_weights[position] <= FADED:
             continue
         for position in range(row, row + arrays.user_length[other]):
             where = slot[arrays.user_neighbours[position]]
-            if where >= 0 and arrays.user_weights[position] > 0:
+            if where >= 0 and arrays.user_weights[position] > FADED:
                 counts[where] += 1
     return counts

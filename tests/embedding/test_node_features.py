@@ -19,7 +19,7 @@ def random(*shape: int, seed: int = 0) -> NDArray[np.float32]:
 
 def planted(pull: float = PULL) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Coordinates that are a linear map of what tells texts apart, and texts with a large common direction."""
-    own = random(ITEMS, TEXT)
+    own = random(ITEMS, TEXT) * np.linspace(1, 0.1, TEXT, dtype=np.float32)
     own -= own.mean(axis=0)
     own[:, 0] = 0
     common = np.zeros(TEXT, np.float32)

@@ -385,3 +385,12 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path):
         assert one.users() == other.users()
         assert one.counts()[0] == total
         assert {row.number: row.item for row in one.catalogue()} == {row.number: row.item for row in other.catalogue()}
+
+
+def test_user_attributes_read_back(tmp_path):
+    with EventStore.open("sqlite:///events.db", directory=tmp_path) as opened:
+        opened.upsert_users([("ann", {"city": "Leeds", "age": 40})])
+        assert opened.user_attributes("ann") == {"city": "Leeds", "age": 40}
+        opened.upsert_users([("ann", {"city": "York"})])
+        assert opened.user_attributes("ann") == {"city": "York"}
+        assert opened.user_attributes("nobody") == {}

@@ -46,6 +46,8 @@ def test_by_hand(retriever: Retriever) -> None:
     expected = {
         "score": [3, 2, 1],
         "cosine": [5, -2.5, 0],
+        "nearest": [0, 0, 0],
+        "nearest_three": [0, 0, 0],
         "walk": np.log([0.2001, 0.0001, 0.1001]),
         "walk_share": [1, 0, 0.5],
         "recent_popularity": recent,

@@ -196,6 +196,12 @@ def test_popular_items_had_an_event(retriever: Retriever) -> None:
     assert retriever.popular(3, np.array([7, everything[1]], np.int32)).tolist() == everything[2:5]
 
 
+def test_an_event_without_weight_is_not_popular() -> None:
+    retriever = new_retriever()
+    retriever.apply(*columns([(0, 1, 1.0, 1.0), (0, 2, 0.0, 1.0), (0, 3, -5.0, 1.0)]))
+    assert retriever.popular(9, NOTHING).tolist() == [1]
+
+
 def test_popular_ties_go_by_number() -> None:
     retriever = new_retriever()
     retriever.apply(*columns([(0, item, 1.0, 1.0) for item in (5, 3, 9, 1)]))
@@ -206,10 +212,11 @@ def test_the_walk_starts_from_the_newest_items_the_user_kept() -> None:
     # The neighbours 1, 2 and 3 lead from items 0, 1 and 2 to items 10, 11 and 9.
     shared = [(1, 0, 1, 1), (1, 10, 1, 1), (2, 1, 1, 1), (2, 11, 1, 1), (3, 2, 1, 1), (3, 9, 1, 1)]
     own = [(0, 0, 1, 2), (0, 1, 1, 3), (0, 2, 1, 4), (0, 2, -5, 5)]
-    retriever = new_retriever(walk_history=1)
+    retriever = new_retriever(history=1)
     retriever.apply(*columns([(user, item, float(weight), float(days)) for user, item, weight, days in shared + own]))
     found = retriever.candidates(0, retriever.seen(0))
     assert found.numbers[found.walk > 0].tolist() == [11]
+    assert found.walk.max() == pytest.approx(2**-0.5 * 2**-0.6)  # of a user whose weights add up to one
 
 
 def test_the_clock_moves_every_popularity(retriever: Retriever) -> None:
@@ -220,6 +227,22 @@ def test_the_clock_moves_every_popularity(retriever: Retriever) -> None:
     assert (after[:5, -1] < before[:5, -1]).all()
     np.testing.assert_array_equal(after[:5, :-1], before[:5, :-1])
     check_rows(retriever)
+
+
+def test_an_event_rewrites_the_rows_it_touches_and_no_other(retriever: Retriever) -> None:
+    assert retriever.index is not None
+    retriever.index.rows[:] = 99
+    retriever.apply(*columns([(3, 8, 1.0, 6.0)]))
+    assert np.flatnonzero((retriever.index.rows != 99).all(axis=1)).tolist() == [5, 8]
+
+
+def test_a_user_fades_away_with_the_last_event(retriever: Retriever) -> None:
+    for day in (60.0, 120.0, 180.0, 240.0):
+        assert retriever.has_history(3)
+        retriever.apply(*columns([(0, 9, 1.0, day)]))
+    assert not retriever.has_history(3)
+    assert retriever.query(3) is None
+    assert retriever.seen(3).tolist() == [5]
 
 
 def test_other_features_move_the_index(retriever: Retriever) -> None:

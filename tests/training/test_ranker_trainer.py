@@ -151,7 +151,7 @@ def test_ndcg_by_hand() -> None:
     assert ranker_trainer._ndcg(scores, lists, k=1).tolist() == [0, 1]
 
 
-def test_real_candidates_without_what_was_seen(world) -> None:
+def test_real_candidates_without_what_was_seen(world, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a graph: no list holds an item the user has, and labels are the pairs asked for."""
     retriever = Retriever(Config(), None)
     retriever.add_items(np.zeros((40, 0), np.float32))
@@ -161,8 +161,16 @@ def test_real_candidates_without_what_was_seen(world) -> None:
     retriever.load(users[:600], items[:600], np.ones(600), times[:600])
     seen_before = set(zip(users[:600].tolist(), items[:600].tolist(), strict=True))
     new = np.array([pair not in seen_before for pair in zip(users[600:].tolist(), items[600:].tolist(), strict=True)])
+    candidates, offered = retriever.candidates, []
+
+    def noting(user: int, exclude: np.ndarray) -> Candidates:
+        offered.append(candidates(user, exclude))
+        return offered[-1]
+
+    monkeypatch.setattr(retriever, "candidates", noting)
     lists = ranker_trainer._lists(retriever, users[600:][new], items[600:][new], nothing)
     assert lists is not None
+    assert not seen_before & {(each.user, item) for each in offered for item in each.numbers.tolist()}
     wanted = len(set(zip(users[600:][new].tolist(), items[600:][new].tolist(), strict=True)))
     assert 0.9 * wanted < float(lists.labels.sum()) <= wanted
     assert (lists.labels[~lists.real] == 0).all()

@@ -65,10 +65,10 @@ def test_edges_are_the_effective_weights_of_the_live_graph(events) -> None:
     assert pairs(*log.edges(HALF_LIFE).nonzero()) <= pairs(log.users, log.items)
 
 
-@given(logs, st.integers(0, 40), st.integers(0, 40))
-def test_targets_come_after_the_cut_and_messages_before_it(events, first: int, more: int) -> None:
+@given(logs, st.floats(0, 1), st.floats(0, 1))
+def test_targets_come_after_the_cut_and_messages_before_it(events, share: float, later: float) -> None:
     log = log_of(events)
-    moment, until = min(first, len(log)), min(first + more, len(log))
+    moment, until = (int(each * len(log)) for each in sorted((share, later)))
     cut = time_cut(log, moment, until, CONFIG)
     history, window = log.part(0, moment), log.part(moment, until)
     before = pairs(history.users, history.items)

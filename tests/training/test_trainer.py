@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -99,6 +101,14 @@ def test_the_head_sees_only_what_came_before_its_slice(state: LiveState, monkeyp
     assert met["pairs"]
     assert not met["pairs"] & before
     assert met["pairs"] <= set(zip(log.users[cut:].tolist(), log.items[cut:].tolist(), strict=True))
+
+
+def test_coordinates_are_of_who_met_what_and_not_of_how_much(state: LiveState) -> None:
+    log = timed_log(state, state._store)
+    heavier = replace(log, weights=np.where(log.weights > 0, log.weights * 3 + 1, log.weights * 9))
+    none = np.zeros((40, 0), np.float32)
+    fitted = [fit(each, none, CONFIG, lambda stage, done, total: None) for each in (log, heavier)]
+    np.testing.assert_array_equal(fitted[0].coordinates, fitted[1].coordinates)
 
 
 def test_an_empty_log_is_an_error(words) -> None:
