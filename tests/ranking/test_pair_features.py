@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from graphrec.config import Config, RetrievalSettings
+from graphrec.embedding.embedding_model import EmbeddingModel
+from graphrec.embedding.graphsage import SageWeights
+from graphrec.embedding.node_features import FeatureMap
 from graphrec.ranking.pair_features import NAMES, pair_features
 from graphrec.retrieval.retriever import DAY, POPULAR, SAGE, WALK, Candidates, Retriever
 
@@ -90,3 +95,34 @@ def test_the_newest_event_changes_them(retriever: Retriever) -> None:
     assert column(after, "item_idle_days")[1] == column(after, "user_idle_days")[0] == 0
     assert (column(after, "user_degree") > column(before, "user_degree")).all()
     assert (column(after, "item_idle_days")[[0, 2]] > column(before, "item_idle_days")[[0, 2]]).all()
+
+
+def with_vectors(vectors: NDArray[np.float32], log: list[tuple[int, int, float]]) -> Retriever:
+    """A retriever whose item vectors are given: layers that copy the features and ignore the neighbours."""
+    both = np.vstack([np.eye(2), -np.eye(2)]).astype(np.float32)  # relu(x) - relu(-x) = x
+    nothing, none1, none2 = np.zeros((2, 4), np.float32), np.zeros(4, np.float32), np.zeros(2, np.float32)
+    sage = SageWeights(both, none1, both, none1, nothing, nothing, none2, nothing, both.T.copy(), none2)
+    features = FeatureMap(*(np.zeros(shape, np.float32) for shape in ((0,), (0, 0), (0, 2))))
+    retriever = Retriever(Config(), EmbeddingModel(features, sage, 7.0, 0.6))
+    retriever.add_items(vectors)
+    users, items, weights = (np.array(column) for column in zip(*log, strict=True))
+    retriever.apply(users.astype(np.int32), items.astype(np.int32), weights, np.full(len(log), DAY))
+    return retriever
+
+
+def test_the_nearest_of_a_users_items() -> None:
+    angles = np.radians([0, 90, 200, 20, 60])
+    vectors = 3 * np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
+    log = [(0, item, 1.0) for item in range(3)] + [(1, 1, 1.0), (1, 4, 1.0), (1, 4, -1.0), (2, 0, 1.0)]
+    retriever = with_vectors(vectors, [*log, *((2, item, 1.0) for item in range(1, 5))])
+    candidates = Candidates(0, np.array([3, 4], np.int32), np.zeros(2, np.uint8), *np.zeros((3, 2), np.float32))
+    cosine = np.cos(angles[:, None] - angles[[3, 4]])
+
+    def nearest(user: int) -> list[NDArray[np.float32]]:
+        features = pair_features(retriever, replace(candidates, user=user))
+        return [column(features, name) / 10 for name in ("nearest", "nearest_three")]
+
+    np.testing.assert_allclose(nearest(0), [cosine[:3].max(axis=0), cosine[:3].mean(axis=0)], atol=1e-5)
+    np.testing.assert_allclose(nearest(1), [cosine[1], cosine[1]], atol=1e-5)  # what was given back is not near
+    np.testing.assert_allclose(nearest(2), [[1, 1], np.sort(cosine, axis=0)[-3:].mean(axis=0)], atol=1e-5)
+    np.testing.assert_array_equal(nearest(9), np.zeros((2, 2)))
