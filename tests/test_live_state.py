@@ -297,6 +297,9 @@ def test_rebuilding_folds_later_items_in(world, trained, store, encode) -> None:
 def test_nothing_is_published_before_training(store, encode, tmp_path: Path) -> None:
     state = LiveState(Config(), store, encode)
     assert state.refresh() == LEARNED_EVENTS
+    store.upsert_items([Item("x", "never seen")])
+    assert state.refresh() == 0
+    assert (len(state.items), state.retriever.n_items, state.retriever.graph.n_items) == (41, 41, 41)
     with pytest.raises(NotTrainedError):
         state.publish(Generations(tmp_path), "train", None, {})
     with pytest.raises(NotTrainedError):
@@ -316,11 +319,13 @@ def test_a_generation_that_does_not_fit_is_skipped(world, trained, store, encode
     config, generation = trained
     generations = Generations(trained_once)
     assert opened(config, store, encode, generations) == (1, [])
-    with EventStore.open("sqlite://") as shorter:
-        shorter.append(table_of(world.events[:100]))
-        number, (warning,) = opened(config, shorter, encode, generations)
-        assert number is None
-        assert "shorter log" in warning
+    for n_items, n_events in ((40, 100), (30, LEARNED_EVENTS)):
+        with EventStore.open("sqlite://") as shorter:
+            shorter.upsert_items(world.items[:n_items])
+            shorter.append(table_of(world.events[:n_events]))
+            number, (warning,) = opened(config, shorter, encode, generations)
+            assert number is None
+            assert "shorter log" in warning
     other = Config(**(config.model_dump() | {"text": {"model": "another/model"}}))
     number, (warning,) = opened(other, store, encode, generations)
     assert number is None

@@ -63,7 +63,7 @@ def test_means_and_intervals_of_lists():
 
 def test_evaluate_fits_asks_and_times():
     split = random_split()
-    result = evaluate(LinearFilter(), split, 5, np.random.default_rng(0))
+    result, _, _ = evaluate(LinearFilter(), split, 5, np.random.default_rng(0))
     lists = LinearFilter().fit(split.train).recommend(split.test_users, 5)
     by_hand = evaluate_lists("linear filter", lists, split, 5, split.train.popularity(), np.random.default_rng(0))
     assert (result.metrics, result.intervals, result.name) == (by_hand.metrics, by_hand.intervals, by_hand.name)
@@ -76,7 +76,7 @@ def test_evaluate_fits_asks_and_times():
 def test_lists_may_repeat_what_was_seen_only_when_the_split_says_so():
     split = random_split(include_seen=True)
     popular = int(split.train.popularity().argmax())
-    result = evaluate(MostPopular(), split, 1, np.random.default_rng(0))
+    result, _, _ = evaluate(MostPopular(), split, 1, np.random.default_rng(0))
     asked = [popular in row for row in np.split(split.relevant.items, split.relevant.indptr[1:-1])]
     assert result.metrics["hit_rate@1"] == pytest.approx(np.mean(asked))
     assert result.metrics["coverage@1"] == pytest.approx(1 / 30)

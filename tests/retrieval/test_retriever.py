@@ -233,7 +233,7 @@ def test_an_event_rewrites_the_rows_it_touches_and_no_other(retriever: Retriever
     assert retriever.index is not None
     retriever.index.rows[:] = 99
     retriever.apply(*columns([(3, 8, 1.0, 6.0)]))
-    assert np.flatnonzero((retriever.index.rows != 99).all(axis=1)).tolist() == [5, 8]
+    assert np.flatnonzero((retriever.index.rows != 99).any(axis=1)).tolist() == [5, 8]
 
 
 def test_a_user_fades_away_with_the_last_event(retriever: Retriever) -> None:

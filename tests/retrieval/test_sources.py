@@ -80,6 +80,11 @@ def test_a_walk_by_hand(witness_weight: float, score: float) -> None:
     assert counts.tolist() == [int(witness_weight > 0)]
 
 
+def test_who_gave_the_seed_back_is_no_witness() -> None:
+    graph = graph_of([(0, 0, 1.0), (1, 0, 1.0), (1, 0, -1.0), (1, 1, 1.0)])
+    assert witnesses(graph.arrays, 0, np.array([0], np.int32), 1).tolist() == [0]
+
+
 def test_a_lonely_user_walks_nowhere() -> None:
     graph = graph_of([(0, 0, 1.0), (1, 1, 1.0)])
     assert not walk_scores(graph.arrays, 0, np.array([0], np.int32), np.array([1], np.float32)).any()

@@ -130,6 +130,7 @@ def test_the_losses_are_the_softmax_they_say(world, texts) -> None:
     """Over all items; and over the target once and 4,000 draws from the other items, about 100 of each."""
     network = SageNetwork(12, 16, 8, 0.1)
     cut = sage_trainer._DeviceCut(time_cut(log_of(world), 500, 900, Config()), torch.device("cpu"))
+    cut.log_popularity = torch.linspace(-3, 3, 40)
     generator = torch.Generator().manual_seed(1)
     users, items = torch.rand(60, 8, generator=generator) / 3, torch.rand(40, 8, generator=generator) / 3
 
