@@ -73,13 +73,14 @@ class Learned:
     @classmethod
     def from_generation(cls, generation: Generation) -> Learned:
         """Read what `weights` and `arrays` wrote; raises GenerationError when parts are missing."""
-        model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))
         ranker = _part(generation.weights, "ranker.")
-        arrays = {name: np.array(generation.array(name)) for name in cls.__dataclass_fields__ if name not in _TRAINED}
-        return cls(model, Ranker.from_arrays(ranker) if ranker else None, **arrays)
-
-
-_TRAINED = ("model", "ranker")
+        try:
+            model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))
+            head = Ranker.from_arrays(ranker) if ranker else None
+        except KeyError as error:
+            raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
+        names = ("texts", "coordinates", "basis_users", "basis_values")
+        return cls(model, head, *(np.array(generation.array(name)) for name in names))
 
 
 class LiveState:
