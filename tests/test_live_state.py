@@ -211,7 +211,8 @@ def test_a_changed_text_moves_the_item_and_its_neighbours(world, trained, store,
     number = state.items.number("i3")
     assert state.catalogue.title(number) == "another title"
 
-    store.upsert_items([Item("i3", "", "red garden flower pot")])
+    for title in ("", "and then another title"):
+        store.upsert_items([Item("i3", title, "red garden flower pot")])
     state.refresh()
     moved = np.abs(state.retriever.propagation.item_vectors - before).max(axis=1)
     assert moved[number] > 0.01

@@ -132,6 +132,8 @@ def test_fewer_than_asked_for_is_said(recommender: Recommender) -> None:
     found = recommender.recommend("u1", 1000)
     assert 10 < len(found) < 40
     assert found.note == f"only {len(found)} items qualify"
+    assert recommender.recommend("u1", len(found) + 1).note == found.note
+    assert recommender.recommend("u1", len(found)).note == ""
     assert recommender.recommend("u1", 3, exclude=list(recommender.items)).note == "only 0 items qualify"
 
 
@@ -175,10 +177,11 @@ def test_search_reads_texts_and_taste_only_tips_the_balance(recommender: Recomme
     found = recommender.search("coffee mug", 10)
     assert group(found.ids()) == 1
     assert recommender.search("blue kitchen coffee mug number 7").ids()[0] == "i7"
-    personal = recommender.search("coffee mug", 10, user="u1")
-    assert personal.personal
-    assert group(personal.ids()) == 1
-    assert personal.ids() != found.ids()
+    for user in ("u1", "u2"):  # the one has a taste for mugs, the other for pots
+        personal = recommender.search("coffee mug", 10, user=user)
+        assert personal.personal
+        assert group(personal.ids()) == 1
+        assert personal.ids() != found.ids()
     stranger = recommender.search("coffee mug", 10, user="nobody")
     assert (stranger.ids(), stranger.personal) == (found.ids(), False)
     with pytest.raises(InputError, match="nothing to search for"):
