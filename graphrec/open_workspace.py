@@ -14,7 +14,7 @@ from graphrec.digest import state_digest
 from graphrec.embedding.node_features import unit_rows
 from graphrec.embedding.text_cache import TextCache, encode_cached
 from graphrec.embedding.text_encoder import TextEncoder
-from graphrec.errors import InputError, NotTrainedError, UnknownItemError
+from graphrec.errors import GraphrecError, InputError, NotTrainedError, UnknownItemError
 from graphrec.generation import Generations
 from graphrec.live_state import Learned, open_state
 from graphrec.workspace import Workspace
@@ -49,10 +49,9 @@ class OpenWorkspace:
         self._generations = Generations(opened.directory)
         self._text_search: TextSearch | None = None
         self._progress = progress
+        self._half_applied = False
         try:
-            self._state, self._generation = open_state(
-                opened.config, self._store, self._encode, self._generations, _log.warning
-            )
+            self._reopen()
             self.refresh()
         except BaseException:
             self._store.close()
@@ -82,11 +81,30 @@ class OpenWorkspace:
         self.close()
 
     def refresh(self) -> int:
-        """Apply what the store has and this object has not, whoever wrote it; returns the number of events."""
+        """Apply what the store has and this object has not, whoever wrote it; returns the number of events.
+
+        A generation that another process has published since takes the place of this object's.
+        """
         with self._lock:
-            applied = self._state.refresh(self._progress)
+            if self._half_applied or self._generations.current() != self._pointer:
+                self._reopen()
+            try:
+                applied = self._state.refresh(self._progress)
+            except GraphrecError:  # between batches: the next refresh goes on from there
+                raise
+            except BaseException:
+                self._half_applied = True
+                raise
             self._text_search = None
             return applied
+
+    def _reopen(self) -> None:
+        """Take the state of the newest valid generation, before the tail of the log."""
+        self._pointer = self._generations.current()
+        self._state, self._generation = open_state(
+            self.workspace.config, self._store, self._encode, self._generations, _log.warning
+        )
+        self._half_applied = False
 
     # -- what can be seen ---------------------------------------------------------------------------------------------
 

@@ -235,6 +235,7 @@ class Recommender(OpenWorkspace):
             state, metrics = make()
             live = state.publish(self._generations, made_by, self.generation, metrics)
             self._state, self._generation, self._text_search = state, live, None
+            self._pointer = live.number
             self._generations.prune(self.workspace.config.generations.keep)
         return BuildReport(
             generation=live.number,

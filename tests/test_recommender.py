@@ -541,3 +541,33 @@ def test_logs_too_small_to_learn_much_from(fresh: Recommender, events: list[Even
     with Recommender.open(fresh.workspace.directory) as again:
         assert again.state_digest() == fresh.state_digest()
         np.testing.assert_allclose(again.item_vectors()[1], fresh.item_vectors()[1], atol=1e-5)
+
+
+def test_a_generation_of_another_process_takes_over_at_refresh(recommender: Recommender, shop: Path) -> None:
+    with Recommender.open(shop) as other:
+        other.rebuild()
+        assert (recommender.generation, other.generation) == (1, 2)
+        recommender.refresh()
+        assert recommender.generation == 2
+        assert recommender.state_digest() == other.state_digest()
+
+
+def test_an_interrupted_refresh_applies_nothing_twice(recommender: Recommender, shop: Path, world, monkeypatch) -> None:
+    propagate = recommender.retriever.propagation.apply
+
+    def interrupted(*arguments: object) -> None:
+        propagate(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recommender.retriever.propagation, "apply", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        recommender.ingest(world.events[700:])
+    recommender.refresh()
+    with Recommender.open(shop) as other:
+        assert recommender.offset == other.offset == len(world.events)
+        assert recommender.state_digest() == other.state_digest()
+
+
+def test_a_list_may_be_longer_than_the_sources_usually_offer(recommender: Recommender) -> None:
+    for user in ("u1", "nobody"):
+        assert len(recommender.recommend(user, 30, include_seen=True)) == 30

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ class Quarantine:
     def writing(self, source: str) -> Iterator[QuarantineWriter]:
         """Replace what is kept of `source` by what is added inside the block; an exception leaves it as it was."""
         path = self.path(source)
-        temporary = path.with_suffix(".tmp")
+        temporary = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
         self._directory.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("w", encoding="ascii") as file:

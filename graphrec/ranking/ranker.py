@@ -76,7 +76,7 @@ def ranked(
 
     Without a ranking head the retrieval score decides; ties keep the order of retrieval.
     """
-    candidates = retriever.candidates(user, exclude)
+    candidates = retriever.candidates(user, exclude, k)
     scores = candidates.score if ranker is None else ranker.scores(pair_features(retriever, candidates))
     best = np.argsort(-scores, kind="stable")[:k]
     return candidates, best, scores[best]

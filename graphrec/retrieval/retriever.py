@@ -146,21 +146,24 @@ class Retriever:
         best = _largest(counts, k)
         return best[counts[best] > 0]
 
-    def candidates(self, user: int, exclude: Int32) -> Candidates:
-        """Union of all sources for one user, without the excluded item numbers; best retrieval score first."""
+    def candidates(self, user: int, exclude: Int32, at_least: int = 0) -> Candidates:
+        """Union of all sources for one user, without the excluded item numbers; best retrieval score first.
+
+        Each source offers as many as its setting says, or `at_least` where a longer list is wanted.
+        """
         n_items = self.graph.n_items
         sources = np.zeros(n_items, np.uint8)
-        sources[self.popular(self.settings.popular, exclude)] |= POPULAR
+        sources[self.popular(max(self.settings.popular, at_least), exclude)] |= POPULAR
         walk = np.zeros(n_items, np.float32)
         query = self.query(user)
         if self.has_history(user):
             walk = walk_scores(self.graph.arrays, user, *self.speaking(user))
             allowed = walk.copy()
             allowed[exclude] = 0
-            best = _largest(allowed, self.settings.walk)
+            best = _largest(allowed, max(self.settings.walk, at_least))
             sources[best[allowed[best] > 0]] |= WALK
         if query is not None and self.index is not None:
-            _, found = self.index.search(query[None], self.settings.sage, exclude)
+            _, found = self.index.search(query[None], max(self.settings.sage, at_least), exclude)
             sources[found[found >= 0]] |= SAGE
         numbers = np.flatnonzero(sources).astype(np.int32)
         cosine = np.zeros(len(numbers), np.float32)
