@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from graphrec.events.interactions import Interactions
     from graphrec.graph.interaction_graph import InteractionGraph
     from graphrec.graph.vocabulary import Vocabulary
     from graphrec.retrieval.retriever import Retriever
     from graphrec.retrieval.text_search import TextSearch
-    from graphrec.training.time_cuts import TimedLog
 
     Float32 = NDArray[np.float32]
     Progress = Callable[[str, int, int], None]
@@ -142,12 +142,12 @@ class OpenWorkspace:
         """What the catalogue calls an item; empty where it does not. Raises UnknownItemError."""
         return self._state.catalogue.title(self._item_number(item))
 
-    def log(self) -> TimedLog:
+    def log(self) -> Interactions:
         """Every event that counts in the answers, by node number, in the order of time; raises InputError if none."""
-        from graphrec.training.trainer import timed_log
+        from graphrec.training.trainer import log_of
 
         with self._lock:
-            return timed_log(self._state, self._store)
+            return log_of(self._state, self._store)
 
     def text_vectors(self) -> Float32:
         """Text vectors of all items, float32 (n, t); a zero row = no text, t = 0 = no texts at all."""

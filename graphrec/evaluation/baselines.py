@@ -15,14 +15,14 @@ from numba import njit
 
 from graphrec.errors import InputError, NotTrainedError
 from graphrec.evaluation.metrics import ItemSets, score
-from graphrec.evaluation.protocols import global_time_split
+from graphrec.evaluation.protocols import global_time_split, item_sets, popularity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
     from graphrec.evaluation.metrics import Floats, Lists
-    from graphrec.evaluation.protocols import Interactions
+    from graphrec.events.interactions import Interactions
 
 DAY = 86_400_000_000  # microseconds
 HALF_LIVES = (1.0, 3.0, 7.0, 14.0, 30.0, 90.0, np.inf)  # days
@@ -51,8 +51,8 @@ class _Baseline:
     def fit(self, interactions: Interactions) -> Self:
         """Return a new, fitted object; an event of any weight makes an item seen, only positive ones teach."""
         fitted = copy.copy(self)
-        fitted._seen = interactions.item_sets()
-        fitted._fallback = _descending(interactions.popularity())
+        fitted._seen = item_sets(interactions)
+        fitted._fallback = _descending(popularity(interactions))
         fitted._learn(interactions.positive())
         return fitted
 
@@ -195,7 +195,7 @@ def _binary(wanted: Interactions) -> csr_array:
     """Distinct pairs as a matrix of ones, float64 (n_users, n_items), columns ascending."""
     from scipy.sparse import csr_array
 
-    pairs = wanted.item_sets()
+    pairs = item_sets(wanted)
     return csr_array((np.ones(len(pairs.items)), pairs.items, pairs.indptr), shape=(wanted.n_users, wanted.n_items))
 
 

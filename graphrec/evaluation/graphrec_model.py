@@ -10,7 +10,6 @@ import numpy as np
 from graphrec.errors import NotTrainedError
 from graphrec.ranking.ranker import ranked
 from graphrec.retrieval.retriever import Retriever
-from graphrec.training.time_cuts import TimedLog
 from graphrec.training.trainer import fit
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from graphrec.config import Config
     from graphrec.evaluation.metrics import Lists
-    from graphrec.evaluation.protocols import Interactions
+    from graphrec.events.interactions import Interactions
     from graphrec.ranking.ranker import Ranker
 
     Progress = Callable[[str, int, int], None]
@@ -42,14 +41,7 @@ class GraphrecModel:
 
     def fit(self, interactions: Interactions) -> Self:
         """Return a new, trained object."""
-        log = TimedLog.of(
-            interactions.users,
-            interactions.items,
-            interactions.timestamps,
-            interactions.weights,
-            interactions.n_users,
-            interactions.n_items,
-        )
+        log = interactions.by_time()
         trained = fit(log, self._texts, self._config, self._progress)
         fitted = copy.copy(self)
         fitted._ranker = trained.ranker

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from graphrec.errors import InputError
 from graphrec.evaluation.metrics import PER_USER, bootstrap_interval, coverage, gini, novelty, score
+from graphrec.evaluation.protocols import popularity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,8 +59,8 @@ def evaluate(
     fitted = recommender.fit(split.train)
     recommended = fitted.recommend(split.test_users, k, exclude_seen=not split.include_seen)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    popularity = split.train.popularity()
-    result = evaluate_lists(fitted.name, recommended, split, k, popularity, rng, wall_seconds=wall, cpu_seconds=cpu)
+    counts = popularity(split.train)
+    result = evaluate_lists(fitted.name, recommended, split, k, counts, rng, wall_seconds=wall, cpu_seconds=cpu)
     return result, fitted, recommended
 
 
@@ -68,20 +69,20 @@ def evaluate_lists(
     recommended: Lists,
     split: Split,
     k: int,
-    popularity: NDArray[np.int64] | Floats,
+    counts: NDArray[np.int64] | Floats,
     rng: np.random.Generator,
     *,
     wall_seconds: float | None = None,
     cpu_seconds: float | None = None,
 ) -> Result:
-    """Score lists, int32 (len(split.test_users), ≥ k), best item first; popularity is a count an item, (n_items,)."""
+    """Score lists, int32 (len(split.test_users), ≥ k), best item first; `counts` says how popular items are."""
     shown, n_items = recommended[:, :k], split.train.n_items
     per_user = score(shown, split.relevant, k).matrix()
     low, high = bootstrap_interval(per_user, rng)
     means = dict(zip(PER_USER, per_user.mean(axis=0), strict=True))
     means |= {
         "coverage": coverage(shown, n_items),
-        "novelty": novelty(shown, popularity),
+        "novelty": novelty(shown, counts),
         "gini": gini(shown, n_items),
     }
     return Result(

@@ -10,7 +10,7 @@ import numpy as np
 from graphrec.config import Config
 from graphrec.evaluation.baselines import ItemKNN, LinearFilter, MostPopular, RecentlyPopular
 from graphrec.evaluation.graphrec_model import GraphrecModel
-from graphrec.evaluation.protocols import Interactions, Split, from_files, global_time_split
+from graphrec.evaluation.protocols import Split, from_files, global_time_split
 from graphrec.evaluation.report import Result, evaluate, save_lists
 
 if TYPE_CHECKING:
@@ -41,11 +41,9 @@ class Task:
 
 def workspace_task(recommender: Recommender, test_share: float, *, include_seen: bool) -> Task:
     """Split a workspace's log at one moment: the newest `test_share` of the events is the test."""
-    log = recommender.log()
-    interactions = Interactions(log.users, log.items, log.timestamps, log.weights, log.n_users, log.n_items)
     return Task(
         name=f"{recommender.workspace.directory.name}, newest {test_share:.0%} by time",
-        split=global_time_split(interactions, test_share, include_seen=include_seen),
+        split=global_time_split(recommender.log(), test_share, include_seen=include_seen),
         users=list(recommender.users),
         items=list(recommender.items),
         texts=recommender.text_vectors(),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from graphrec.config import Config
     from graphrec.embedding.node_features import FeatureMap
-    from graphrec.training.time_cuts import TimedLog
+    from graphrec.events.interactions import Interactions
 
     Float32 = NDArray[np.float32]
 
@@ -101,7 +101,7 @@ class SageNetwork(nn.Module):
 
 
 def train_embedding(
-    log: TimedLog,
+    log: Interactions,
     coordinates: Float32,
     texts: Float32,
     feature_map: FeatureMap,
@@ -157,7 +157,7 @@ class _DeviceCut:
         self.target_items = torch.from_numpy(cut.target_items).long().to(device)
 
 
-def _cuts(log: TimedLog, config: Config) -> list[TimeCut]:
+def _cuts(log: Interactions, config: Config) -> list[TimeCut]:
     found = [time_cut(log, int(share * len(log)), int(min(share + _WINDOW, 1.0) * len(log)), config) for share in _CUTS]
     return [cut for cut in found if len(cut.target_users)]
 

@@ -15,11 +15,12 @@ import numpy as np
 from graphrec.embedding.node_features import FeatureMap
 from graphrec.embedding.spectral import normalised, spectral_basis
 from graphrec.errors import InputError
+from graphrec.events.interactions import Interactions
 from graphrec.live_state import Learned, LiveState
 from graphrec.retrieval.retriever import DAY, Retriever
 from graphrec.training.ranker_trainer import train_ranker
 from graphrec.training.sage_trainer import train_embedding
-from graphrec.training.time_cuts import TimedLog
+from graphrec.training.time_cuts import decayed_edges, new_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
 
     Raises InputError when the log is empty.
     """
-    log, texts = timed_log(state, store), state.all_text_vectors()
+    log, texts = log_of(state, store), state.all_text_vectors()
     trained = fit(log, texts, state.config, progress)
     learned = Learned(
         trained.model, trained.ranker, texts, trained.coordinates, trained.basis.users, trained.basis.values
@@ -66,7 +67,7 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
     return renewed, {"cpu_seconds": trained.seconds, "ranking_head": trained.ranker is not None}
 
 
-def timed_log(state: LiveState, store: EventStore) -> TimedLog:
+def log_of(state: LiveState, store: EventStore) -> Interactions:
     """Every event that a state has absorbed, in the order of time; raises InputError when there is none."""
     chunks = list(store.scan(0, state.offset))
     if not chunks:
@@ -74,21 +75,22 @@ def timed_log(state: LiveState, store: EventStore) -> TimedLog:
     users, items, kinds, times = (
         np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in ("users", "items", "kinds", "timestamps")
     )
-    return TimedLog.of(users, items, times, state.kind_weights()[kinds], len(state.users), len(state.items))
+    weights = state.kind_weights()[kinds]
+    return Interactions(users, items, times, weights, len(state.users), len(state.items)).by_time()
 
 
-def fit(log: TimedLog, texts: Float32, config: Config, progress: Progress) -> Trained:
+def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -> Trained:
     """Train on a log with the items' text vectors (n_items, t); `progress(stage, done, total)` is told of each step."""
     started = time.process_time()
     cut = int((1 - config.training.slice_share) * len(log))
-    base, newest = log.part(0, cut), log.part(cut, len(log))
+    base, newest = log.take(slice(cut)), log.take(slice(cut, None))
     ranker = None
     if len(base):
         model, _, coordinates = _embed(base, texts, config, lambda done, all_: progress("embedding, base", done, all_))
         retriever = Retriever(config, model)
         retriever.add_items(model.features.features(coordinates, texts))
         retriever.load(base.users, base.items, base.weights, base.timestamps)
-        users, items = newest.new_pairs(base.edges(config.graph.half_life_days * DAY))
+        users, items = new_pairs(newest, decayed_edges(base, config.graph.half_life_days * DAY))
         ranker = train_ranker(
             retriever,
             users,
@@ -107,9 +109,9 @@ def fit(log: TimedLog, texts: Float32, config: Config, progress: Progress) -> Tr
 
 
 def _embed(
-    log: TimedLog, texts: Float32, config: Config, progress: Callable[[int, int], None]
+    log: Interactions, texts: Float32, config: Config, progress: Callable[[int, int], None]
 ) -> tuple[EmbeddingModel, SpectralBasis, Float32]:
-    pairs = log.edges(np.inf)
+    pairs = decayed_edges(log, np.inf)
     pairs.eliminate_zeros()
     pairs.data[:] = 1
     basis = spectral_basis(normalised(pairs), config.embedding.spectral_dimensions, seed=config.training.seed)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from graphrec.errors import InputError, NotTrainedError
 from graphrec.evaluation import baselines
 from graphrec.evaluation.baselines import DAY, ItemKNN, LinearFilter, MostPopular, RecentlyPopular, Recommender
-from graphrec.evaluation.protocols import Interactions
+from graphrec.events.interactions import Interactions
 
 Make = Callable[[], Recommender]
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphrec.errors import InputError
-from graphrec.evaluation.protocols import Interactions, Split, from_files, global_time_split, prequential_blocks
+from graphrec.evaluation.protocols import Split, from_files, global_time_split, popularity, prequential_blocks
+from graphrec.events.interactions import Interactions
 
 EVENTS = st.lists(
     st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(0, 12), st.sampled_from([1.0, 5.0, -5.0])), min_size=2
@@ -169,7 +170,7 @@ def test_interactions_of_different_lengths_are_refused():
 
 def test_popularity_counts_users_with_a_positive_event():
     events = [(0, 1, 0, 1.0), (0, 1, 1, 1.0), (1, 1, 2, 1.0), (2, 1, 3, -5.0), (2, 3, 4, 1.0)]
-    assert interactions(events).popularity().tolist() == [0, 2, 0, 1, 0, 0, 0]
+    assert popularity(interactions(events)).tolist() == [0, 2, 0, 1, 0, 0, 0]
 
 
 def test_files_of_the_lightgcn_form(tmp_path):

@@ -11,7 +11,7 @@ from rich.console import Console
 from graphrec.errors import InputError
 from graphrec.evaluation.baselines import LinearFilter, MostPopular
 from graphrec.evaluation.metrics import ItemSets
-from graphrec.evaluation.protocols import Interactions, Split, global_time_split
+from graphrec.evaluation.protocols import Split, global_time_split, popularity
 from graphrec.evaluation.report import (
     Result,
     as_json,
@@ -22,6 +22,7 @@ from graphrec.evaluation.report import (
     save_lists,
     versions,
 )
+from graphrec.events.interactions import Interactions
 
 
 def small_split() -> Split:
@@ -48,7 +49,7 @@ def test_means_and_intervals_of_lists():
     split = small_split()
     recommended = np.array([[2, 3], [2, 1]], np.int32)
     result = evaluate_lists(
-        "ours", recommended, split, 2, split.train.popularity(), np.random.default_rng(0), cpu_seconds=1.5
+        "ours", recommended, split, 2, popularity(split.train), np.random.default_rng(0), cpu_seconds=1.5
     )
     assert (result.name, result.users, result.wall_seconds, result.cpu_seconds) == ("ours", 2, None, 1.5)
     assert result.metrics["recall@2"] == pytest.approx((1 + 1 / 2) / 2)
@@ -56,7 +57,7 @@ def test_means_and_intervals_of_lists():
     assert result.metrics["coverage@2"] == pytest.approx(3 / 4)
     assert result.intervals["recall@2"] == (0.5, 1.0)
     assert list(result.intervals) == list(result.metrics)[:5]
-    cut = evaluate_lists("ours", recommended, split, 1, split.train.popularity(), np.random.default_rng(0))
+    cut = evaluate_lists("ours", recommended, split, 1, popularity(split.train), np.random.default_rng(0))
     assert cut.metrics["hit_rate@1"] == 0.5
     assert cut.metrics["coverage@1"] == 0.25
 
@@ -65,7 +66,7 @@ def test_evaluate_fits_asks_and_times():
     split = random_split()
     result, _, _ = evaluate(LinearFilter(), split, 5, np.random.default_rng(0))
     lists = LinearFilter().fit(split.train).recommend(split.test_users, 5)
-    by_hand = evaluate_lists("linear filter", lists, split, 5, split.train.popularity(), np.random.default_rng(0))
+    by_hand = evaluate_lists("linear filter", lists, split, 5, popularity(split.train), np.random.default_rng(0))
     assert (result.metrics, result.intervals, result.name) == (by_hand.metrics, by_hand.intervals, by_hand.name)
     assert result.wall_seconds is not None
     assert result.wall_seconds > 0
@@ -75,7 +76,7 @@ def test_evaluate_fits_asks_and_times():
 
 def test_lists_may_repeat_what_was_seen_only_when_the_split_says_so():
     split = random_split(include_seen=True)
-    popular = int(split.train.popularity().argmax())
+    popular = int(popularity(split.train).argmax())
     result, _, _ = evaluate(MostPopular(), split, 1, np.random.default_rng(0))
     asked = [popular in row for row in np.split(split.relevant.items, split.relevant.indptr[1:-1])]
     assert result.metrics["hit_rate@1"] == pytest.approx(np.mean(asked))

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from graphrec import cli
 from graphrec.errors import NotTrainedError
 from graphrec.evaluation.graphrec_model import GraphrecModel
+from graphrec.evaluation.protocols import item_sets
 from graphrec.evaluation.runs import Task, files_task, run, workspace_task
 from graphrec.recommender import Recommender
 
@@ -48,7 +49,7 @@ def test_the_model_keeps_the_promises_of_a_recommender(task: Task) -> None:
     fitted = model.fit(task.split.train)
     lists = fitted.recommend(task.split.test_users, 50)
     assert (lists.shape, lists.dtype) == ((len(task.split.test_users), 50), np.int32)
-    seen = task.split.train.item_sets()
+    seen = item_sets(task.split.train)
     for user, row in zip(task.split.test_users.tolist(), lists, strict=True):
         shown = row[row >= 0]
         assert len(set(shown.tolist())) == len(shown)

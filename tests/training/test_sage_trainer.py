@@ -11,11 +11,12 @@ from graphrec.embedding.embedding_model import EmbeddingModel
 from graphrec.embedding.node_features import FeatureMap, unit_rows
 from graphrec.embedding.propagation import Propagation
 from graphrec.embedding.spectral import normalised, spectral_basis
+from graphrec.events.interactions import Interactions
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.retrieval.retriever import DAY
 from graphrec.training import sage_trainer
 from graphrec.training.sage_trainer import SageNetwork, sparse_tensor, train_embedding
-from graphrec.training.time_cuts import TimedLog, row_mean, time_cut
+from graphrec.training.time_cuts import decayed_edges, row_mean, time_cut
 
 EMBEDDING = {"spectral_dimensions": 8, "text_dimensions": 4, "hidden_dimensions": 16, "dimensions": 8}
 
@@ -24,12 +25,12 @@ def config_of(**training: object) -> Config:
     return Config(embedding=EMBEDDING, training={"steps": 30, "batch_size": 256, **training})
 
 
-def log_of(world, items: np.ndarray | None = None) -> TimedLog:
+def log_of(world, items: np.ndarray | None = None) -> Interactions:
     """The world by node number: user n, item n; `items` puts other items in their place."""
     users = np.array([int(event.user[1:]) for event in world.events], np.int32)
     own = np.array([int(event.item[1:]) for event in world.events], np.int32)
     times = np.array([event.microseconds for event in world.events])
-    return TimedLog.of(users, own if items is None else items, times, np.ones(len(users)), 60, 40)
+    return Interactions(users, own if items is None else items, times, np.ones(len(users)), 60, 40).by_time()
 
 
 @pytest.fixture(scope="module")
@@ -37,20 +38,20 @@ def texts(world, words) -> np.ndarray:
     return words().encode([item.text for item in world.items])
 
 
-def inputs_of(log: TimedLog, texts: np.ndarray) -> tuple[np.ndarray, FeatureMap]:
-    pairs = log.edges(np.inf)
+def inputs_of(log: Interactions, texts: np.ndarray) -> tuple[np.ndarray, FeatureMap]:
+    pairs = decayed_edges(log, np.inf)
     pairs.data[:] = 1
     coordinates = spectral_basis(normalised(pairs), 8).coordinates()
     return coordinates, FeatureMap.fit(coordinates, texts, 4)
 
 
-def trained(log: TimedLog, texts: np.ndarray, config: Config, progress=lambda done, total: None) -> EmbeddingModel:
+def trained(log: Interactions, texts: np.ndarray, config: Config, progress=lambda done, total: None) -> EmbeddingModel:
     coordinates, feature_map = inputs_of(log, texts)
     return train_embedding(log, coordinates, texts, feature_map, config, progress)
 
 
 def served(
-    model: EmbeddingModel, log: TimedLog, coordinates: np.ndarray, texts: np.ndarray
+    model: EmbeddingModel, log: Interactions, coordinates: np.ndarray, texts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors of users and items, as the live path computes them."""
     graph = InteractionGraph(Config().graph.half_life_days * DAY)
@@ -64,11 +65,11 @@ def served(
     return unit_rows(users), unit_rows(propagation.item_vectors)
 
 
-def loss_of(model: EmbeddingModel, log: TimedLog, coordinates: np.ndarray, texts: np.ndarray) -> float:
+def loss_of(model: EmbeddingModel, log: Interactions, coordinates: np.ndarray, texts: np.ndarray) -> float:
     """Cross entropy of what came last among all items, from vectors of what came before."""
     moment = int(0.8 * len(log))
     cut = time_cut(log, moment, len(log), Config())
-    users, items = served(model, log.part(0, moment), coordinates, texts)
+    users, items = served(model, log.take(slice(moment)), coordinates, texts)
     scores = model.scale * users[cut.target_users] @ items.T + model.popularity_weight * cut.log_popularity
     shares = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
     return -float(shares[np.arange(len(shares)), cut.target_items].mean())
@@ -77,7 +78,7 @@ def loss_of(model: EmbeddingModel, log: TimedLog, coordinates: np.ndarray, texts
 def test_step_0_is_the_spectral_recommender(world, texts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without noise a user is twice the mean of its items' coordinates, an item itself plus the mean of its users'."""
     monkeypatch.setattr(sage_trainer, "_INITIAL_NOISE", 0.0)
-    log = log_of(world).part(0, 20)  # the earliest cut has no target: nothing is trained
+    log = log_of(world).take(slice(20))  # the earliest cut has no target: nothing is trained
     coordinates, feature_map = inputs_of(log_of(world), texts)
     monkeypatch.setattr(sage_trainer, "_CUTS", ())
     model = train_embedding(log, coordinates, texts, feature_map, config_of(), lambda done, total: None)
@@ -85,7 +86,7 @@ def test_step_0_is_the_spectral_recommender(world, texts, monkeypatch: pytest.Mo
     assert model.popularity_weight == 1
     users, items = served(model, log, coordinates, texts)
     own = unit_rows(coordinates)
-    edges = log.edges(Config().graph.half_life_days * DAY)
+    edges = decayed_edges(log, Config().graph.half_life_days * DAY)
     user_means = row_mean(edges) @ own
     item_sums = own + row_mean(edges.T.tocsr()) @ user_means
     np.testing.assert_allclose(users, unit_rows(user_means), atol=2e-3)  # the graph rounds weights to 12 bits
@@ -100,7 +101,7 @@ def test_the_network_computes_what_serving_computes(world, texts) -> None:
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     model = EmbeddingModel(feature_map, network.weights(), 1.0, 1.0)
-    edges = log.edges(Config().graph.half_life_days * DAY)
+    edges = decayed_edges(log, Config().graph.half_life_days * DAY)
     features = torch.from_numpy(feature_map.features(coordinates, texts))
     with torch.no_grad():
         users, items = network(features, sparse_tensor(row_mean(edges)), sparse_tensor(row_mean(edges.T.tocsr())))
@@ -117,7 +118,7 @@ def test_training_lowers_the_loss(world, texts, full_softmax_items: int) -> None
     """With all items in the softmax, and with sampled ones."""
     log = log_of(world)
     coordinates, feature_map = inputs_of(log, texts)
-    start = train_embedding(log.part(0, 1), coordinates, texts, feature_map, config_of(), lambda done, total: None)
+    start = train_embedding(log.take(slice(1)), coordinates, texts, feature_map, config_of(), lambda done, total: None)
     model = trained(log, texts, config_of(full_softmax_items=full_softmax_items, negatives=16))
     assert loss_of(model, log, coordinates, texts) < loss_of(start, log, coordinates, texts) - 0.1
     users, items = served(model, log, coordinates, texts)
@@ -182,5 +183,5 @@ def test_any_number_of_steps_can_be_trained(world, texts, steps: int) -> None:
 
 
 def test_the_operator_is_the_matrix(world) -> None:
-    mean = row_mean(log_of(world).edges(np.inf))
+    mean = row_mean(decayed_edges(log_of(world), np.inf))
     np.testing.assert_array_equal(sparse_tensor(mean).to_dense().numpy(), mean.toarray())

@@ -10,11 +10,11 @@ import pytest
 from graphrec.config import Config
 from graphrec.errors import InputError
 from graphrec.events.event import Event, table_of
+from graphrec.events.interactions import Interactions
 from graphrec.events.store import EventStore
 from graphrec.live_state import LiveState
 from graphrec.training import trainer
-from graphrec.training.time_cuts import TimedLog
-from graphrec.training.trainer import fit, timed_log, train
+from graphrec.training.trainer import fit, log_of, train
 
 CONFIG = Config(
     embedding={"spectral_dimensions": 8, "text_dimensions": 4, "hidden_dimensions": 16, "dimensions": 8},
@@ -35,7 +35,7 @@ def state(world, words) -> LiveState:
 
 
 def test_the_log_is_in_the_order_of_time_with_the_kinds_weights(state: LiveState, world) -> None:
-    log = timed_log(state, state._store)
+    log = log_of(state, state._store)
     assert len(log) == 901
     assert (np.diff(log.timestamps) >= 0).all()
     assert log.weights[:2].tolist() == [state.config.events.kinds[world.events[0].kind], -5.0]
@@ -83,7 +83,7 @@ def test_what_comes_during_training_counts_when_it_is_done(state: LiveState, wor
 
 
 def test_the_head_sees_only_what_came_before_its_slice(state: LiveState, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = timed_log(state, state._store)
+    log = log_of(state, state._store)
     met = {}
 
     def noting(retriever, users, items, seeds, progress):
@@ -104,7 +104,7 @@ def test_the_head_sees_only_what_came_before_its_slice(state: LiveState, monkeyp
 
 
 def test_coordinates_are_of_who_met_what_and_not_of_how_much(state: LiveState) -> None:
-    log = timed_log(state, state._store)
+    log = log_of(state, state._store)
     heavier = replace(log, weights=np.where(log.weights > 0, log.weights * 3 + 1, log.weights * 9))
     none = np.zeros((40, 0), np.float32)
     fitted = [fit(each, none, CONFIG, lambda stage, done, total: None) for each in (log, heavier)]
@@ -121,7 +121,7 @@ def test_an_empty_log_is_an_error(words) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 9])
 def test_a_log_of_a_few_events(n: int) -> None:
-    log = TimedLog.of(np.zeros(n, np.int32), np.arange(n, dtype=np.int32), np.arange(n) + 10**15, np.ones(n), 1, n)
+    log = Interactions(np.zeros(n, np.int32), np.arange(n, dtype=np.int32), np.arange(n) + 10**15, np.ones(n), 1, n)
     trained = fit(log, np.zeros((n, 0), np.float32), CONFIG, lambda stage, done, total: None)
     assert trained.ranker is None
     assert trained.coordinates.shape == (n, 8)
@@ -129,6 +129,6 @@ def test_a_log_of_a_few_events(n: int) -> None:
 
 
 def test_no_pair_that_counts() -> None:
-    log = TimedLog.of(np.zeros(3, np.int32), np.arange(3, dtype=np.int32), np.arange(3) + 10**15, -np.ones(3), 1, 3)
+    log = Interactions(np.zeros(3, np.int32), np.arange(3, dtype=np.int32), np.arange(3) + 10**15, -np.ones(3), 1, 3)
     trained = fit(log, np.zeros((3, 0), np.float32), CONFIG, lambda stage, done, total: None)
     assert not trained.coordinates.any()
