@@ -98,7 +98,7 @@ def evaluate_lists(
 def as_table(results: Sequence[Result], title: str | None = None) -> Table:
     """Lay the results out for a terminal of 80 columns: the metrics that most people ask for."""
     header, rows = _cells(results, IN_TERMINAL)
-    table = Table(title=title)
+    table = Table(title=title, box=None)
     for place, heading in enumerate(header):
         table.add_column(heading, justify="right" if place else "left", no_wrap=True)
     for row in rows:

@@ -109,6 +109,26 @@ def test_table_shows_the_same_cells():
         assert cell in text
 
 
+def test_table_fits_a_terminal_of_80_columns():
+    metrics = {"recall@20": 0.1, "ndcg@20": 0.1, "hit_rate@20": 0.1, "coverage@20": 0.1}
+    intervals = {"recall@20": (0.05, 0.15), "ndcg@20": (0.05, 0.15)}
+    out = StringIO()
+    Console(file=out, width=80).print(as_table([Result("recently popular", 9, metrics, intervals, 123.45, 100.5)]))
+    header, row = out.getvalue().split("\n")[:2]
+    assert header.split() == ["recommender", "recall@20", "ndcg@20", "coverage@20", "wall", "s", "CPU", "s"]
+    assert row.split() == [
+        "recently",
+        "popular",
+        "0.1000",
+        "±0.0500",
+        "0.1000",
+        "±0.0500",
+        "0.1000",
+        "123.45",
+        "100.50",
+    ]
+
+
 def test_json_carries_settings_and_versions():
     found = json.loads(json.dumps(as_json(results(), {"k": 2, "seed": 0})))
     assert found["settings"] == {"k": 2, "seed": 0}
