@@ -122,7 +122,7 @@ class LiveState:
         self.catalogue.update(row for row in store.catalogue() if row.seq <= seen)
         self.items.extend(store.items()[: len(self.texts)])
         self.retriever.grow_users(self.retriever.graph.n_users)
-        self.retriever.add_items(self._features(np.arange(len(self.items))))
+        self.retriever.add_items(self.item_features())
         if snapshot is not None and usable:
             self.retriever.recent.restore(snapshot.part("recent"))
             self.retriever.lasting.restore(snapshot.part("lasting"))
@@ -181,6 +181,10 @@ class LiveState:
         texts = [self.catalogue.text(number) for number in numbers.tolist()]
         width = self.texts.shape[1]
         return self._encode(texts) if width and any(texts) else np.zeros((len(texts), width), np.float32)
+
+    def item_features(self) -> Float32:
+        """What GraphSAGE reads of each item, float32 (n_items, d_in); d_in = 0 before the first training."""
+        return self._features(np.arange(len(self.items)))
 
     def _features(self, numbers: NDArray[np.integer]) -> Float32:
         if self.learned is None:

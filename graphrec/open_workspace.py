@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    import networkx as nx
     from numpy.typing import NDArray
+    from torch_geometric.data import HeteroData
 
     from graphrec.events.interactions import Interactions
     from graphrec.graph.interaction_graph import InteractionGraph
@@ -137,6 +139,20 @@ class OpenWorkspace:
     def retriever(self) -> Retriever:
         """The live state by node number; read-only."""
         return self._state.retriever
+
+    def to_pyg(self) -> HeteroData:
+        """The live graph for PyTorch Geometric, by node number; items carry their features once there is a model."""
+        from graphrec.graph.export import to_pyg
+
+        with self._lock:
+            return to_pyg(self.graph, None if self._state.learned is None else self._state.item_features())
+
+    def to_networkx(self, node_limit: int | None = None) -> nx.Graph[tuple[str, str]]:
+        """The live graph for networkx, nodes ("user", id) and ("item", id); `node_limit` keeps the best connected."""
+        from graphrec.graph.export import to_networkx
+
+        with self._lock:
+            return to_networkx(self.graph, self.users, self.items, node_limit)
 
     def title(self, item: str) -> str:
         """What the catalogue calls an item; empty where it does not. Raises UnknownItemError."""

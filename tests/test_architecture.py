@@ -27,7 +27,7 @@ OWNERS = {
     "huggingface_hub": ("embedding/text_encoder.py",),
     "sqlalchemy": ("events/",),
     "sqlite3": ("events/", "embedding/text_cache.py", "doctor.py"),  # doctor prints its version
-    "torch_geometric": ("graph/export.py", "training/sage_trainer.py"),
+    "torch_geometric": ("graph/export.py", "training/sage_trainer.py", "open_workspace.py"),  # the last: types
     "transformers": ("embedding/text_encoder.py",),
 }
 

@@ -571,3 +571,11 @@ def test_an_interrupted_refresh_applies_nothing_twice(recommender: Recommender, 
 def test_a_list_may_be_longer_than_the_sources_usually_offer(recommender: Recommender) -> None:
     for user in ("u1", "nobody"):
         assert len(recommender.recommend(user, 30, include_seen=True)) == 30
+
+
+def test_the_graph_goes_to_other_libraries(recommender: Recommender) -> None:
+    pyg, drawn = recommender.to_pyg(), recommender.to_networkx(node_limit=60)
+    assert pyg["user", "interacts", "item"].edge_index.shape[1] == recommender.graph.n_edges
+    assert pyg["item"].x.shape == (40, 12)
+    assert len(drawn) == 60
+    assert {side for side, _ in drawn} == {"user", "item"}
