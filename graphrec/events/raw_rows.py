@@ -73,7 +73,8 @@ def json_rows(path: Path, resolve: Resolve) -> Iterator[RawRows]:
 def parquet_rows(path: Path, resolve: Resolve) -> Iterator[RawRows]:
     """Rows of a Parquet file, typed; raises InputError where it is damaged."""
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        # Pre-buffering would keep the bytes of every row group read so far.
+        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
             chosen = resolve(file.schema_arrow.names)
             size, total, done = path.stat().st_size, file.metadata.num_rows, 0
             for batch in file.iter_batches(BLOCK_ROWS, columns=sorted(set(chosen.values())), use_threads=False):

@@ -432,3 +432,17 @@ def test_reading_needs_no_heavy_library():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_a_parquet_file_of_many_row_groups_is_read_in_constant_memory(tmp_path):
+    path, rows = tmp_path / "events.parquet", 20_000
+    users = pa.array([f"user {number:032d}" for number in range(rows)])
+    table = pa.table({"user": users, "item": users, "timestamp": pa.array(np.arange(rows) + 1_700_000_000)})
+    with pq.ParquetWriter(path, table.schema, compression="none", use_dictionary=False) as writer:
+        for _ in range(20):
+            writer.write_table(table)
+    before, held = pa.total_allocated_bytes(), []
+    for chunk in read_events(path, settings=EventSettings(), now=2e9):
+        assert chunk.rows_read == len(chunk.table)
+        held.append(pa.total_allocated_bytes() - before)
+    assert held[-1] < 0.5 * path.stat().st_size
