@@ -122,7 +122,7 @@ class Recommender(OpenWorkspace):
             if not personal:
                 notes.append(f"{'no history' if user in state.users else 'unknown user'}: recently popular items")
             if len(shown) < k:
-                notes.append(f"only {len(shown)} items qualify")
+                notes.append(f"{len(shown)} of the {k} asked for qualify")
             return self._list(user, shown, personal=personal, note="; ".join(notes))
 
     def similar(self, item: str, k: int = 10) -> Recommendations:

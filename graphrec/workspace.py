@@ -139,5 +139,5 @@ def _events(
         done = store.append(chunk.table)
         read += chunk.rows_read
         if progress is not None:
-            progress("events", min(chunk.bytes_read, size) if size else read, size)
+            progress("bytes read" if size else "rows read", min(chunk.bytes_read, size) if size else read, size)
         yield Counted(chunk.rows_read, done.accepted, done.duplicates, len(chunk.rejected)), chunk.rejected

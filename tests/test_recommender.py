@@ -131,10 +131,10 @@ def test_a_user_who_gave_everything_back(recommender: Recommender) -> None:
 def test_fewer_than_asked_for_is_said(recommender: Recommender) -> None:
     found = recommender.recommend("u1", 1000)
     assert 10 < len(found) < 40
-    assert found.note == f"only {len(found)} items qualify"
-    assert recommender.recommend("u1", len(found) + 1).note == found.note
+    assert found.note == f"{len(found)} of the 1000 asked for qualify"
+    assert recommender.recommend("u1", len(found) + 1).note == f"{len(found)} of the {len(found) + 1} asked for qualify"
     assert recommender.recommend("u1", len(found)).note == ""
-    assert recommender.recommend("u1", 3, exclude=list(recommender.items)).note == "only 0 items qualify"
+    assert recommender.recommend("u1", 3, exclude=list(recommender.items)).note == "0 of the 3 asked for qualify"
 
 
 @pytest.mark.parametrize("k", [0, -1])
@@ -218,7 +218,7 @@ def test_unknown_items_are_errors(recommender: Recommender) -> None:
 
 
 def test_before_training(fresh: Recommender, world) -> None:
-    assert fresh.recommend("u1").note == "unknown user: recently popular items; only 0 items qualify"
+    assert fresh.recommend("u1").note == "unknown user: recently popular items; 0 of the 10 asked for qualify"
     assert fresh.search("mug").note == "no item has a text"
     fresh.ingest(world.events[:300], items=pd.DataFrame({"id": ["i1", "i2"], "title": ["a mug", "a pot"]}))
     found = fresh.recommend("u1", 5)
