@@ -41,7 +41,7 @@ class Recommender(Protocol):
         """Recommend k items to each user, best first: int32 (len(users), k), padded with -1."""
 
 
-class _Baseline:
+class Baseline:
     """Fitting, masking and filling; a method adds what it learns and how it scores."""
 
     name: str
@@ -84,13 +84,13 @@ class _Baseline:
         return lists
 
 
-class MostPopular(_Baseline):
+class MostPopular(Baseline):
     """The items that most users wanted."""
 
     name = "most popular"
 
 
-class RecentlyPopular(_Baseline):
+class RecentlyPopular(Baseline):
     """The items with the largest event count when each event's weight halves every `half_life_days`.
 
     None chooses the half-life of HALF_LIVES with the best ndcg@20 on the newest tenth of the training events; without
@@ -114,7 +114,7 @@ class RecentlyPopular(_Baseline):
         self._fallback = _descending(np.bincount(ordered.items, decayed, self._fallback.size))
 
 
-class LinearFilter(_Baseline):
+class LinearFilter(Baseline):
     """The linear part of GF-CF (Shen et al., CIKM 2021): r_u R̃ᵀR̃ with R̃ = D_U^-1/2 R D_I^-1/2, R binary.
 
     R̃ᵀR̃ is never formed: two sparse products a block of users.
@@ -123,7 +123,7 @@ class LinearFilter(_Baseline):
     name = "linear filter"
 
     def _learn(self, wanted: Interactions) -> None:
-        self._matrix = _binary(wanted)
+        self._matrix = binary(wanted)
         self._smooth = _scaled(self._matrix, rows=True)
         self._spread = self._smooth.T.tocsr()
 
@@ -131,7 +131,7 @@ class LinearFilter(_Baseline):
         return self._matrix[users] @ self._spread @ self._smooth
 
 
-class ItemKNN(_Baseline):
+class ItemKNN(Baseline):
     """Item-based nearest neighbours with cosine similarity (Sarwar et al., WWW 2001), R binary.
 
     An item's score is the sum of its similarities to the user's items among its own `neighbours` most similar ones;
@@ -148,7 +148,7 @@ class ItemKNN(_Baseline):
         self.neighbours = neighbours
 
     def _learn(self, wanted: Interactions) -> None:
-        self._matrix = _binary(wanted)
+        self._matrix = binary(wanted)
         self._unit = _scaled(self._matrix, rows=False)
         self._spread = self._unit.T.tocsr()
         if self.neighbours is not None:
@@ -191,7 +191,7 @@ def _best_half_life(wanted: Interactions) -> float:
     return HALF_LIVES[int(np.argmax(gains))]
 
 
-def _binary(wanted: Interactions) -> csr_array:
+def binary(wanted: Interactions) -> csr_array:
     """Distinct pairs as a matrix of ones, float64 (n_users, n_items), columns ascending."""
     from scipy.sparse import csr_array
 

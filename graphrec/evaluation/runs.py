@@ -9,6 +9,7 @@ import numpy as np
 
 from graphrec.config import Config
 from graphrec.evaluation.baselines import ItemKNN, LinearFilter, MostPopular, RecentlyPopular
+from graphrec.evaluation.ease import EASE, MOST_ITEMS
 from graphrec.evaluation.graphrec_model import GraphrecModel
 from graphrec.evaluation.protocols import Split, from_files, global_time_split
 from graphrec.evaluation.report import Result, evaluate, save_lists
@@ -74,6 +75,8 @@ def files_task(train: Path, test: Path) -> Task:
 def run(task: Task, k: int, progress: Progress, lists_file: Path | None = None) -> list[Result]:
     """Evaluate graphrec and the baselines, best NDCG first; graphrec's lists go to a Parquet file if one is named."""
     contenders: list[Contender] = [MostPopular(), RecentlyPopular(), ItemKNN(), LinearFilter()]
+    if task.split.train.n_items <= MOST_ITEMS:
+        contenders.append(EASE())
     contenders.append(GraphrecModel(task.config, task.texts, progress))
     results = []
     for done, contender in enumerate(contenders, start=1):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from graphrec.errors import InputError, NotTrainedError
 from graphrec.evaluation import baselines
 from graphrec.evaluation.baselines import DAY, ItemKNN, LinearFilter, MostPopular, RecentlyPopular, Recommender
+from graphrec.evaluation.ease import EASE
 from graphrec.events.interactions import Interactions
 
 Make = Callable[[], Recommender]
@@ -24,6 +25,8 @@ ALL = {
     "item kNN, 4 neighbours": lambda: ItemKNN(neighbours=4),
     "item kNN, all neighbours": lambda: ItemKNN(neighbours=None),
     "linear filter": LinearFilter,
+    "EASE": EASE,
+    "EASE, hardly regularised": lambda: EASE(regularisation=1.0),
 }
 PERSONALISED = {name: make for name, make in ALL.items() if "popular" not in name}
 

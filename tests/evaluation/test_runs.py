@@ -62,7 +62,7 @@ def test_the_model_keeps_the_promises_of_a_recommender(task: Task) -> None:
 def test_all_contenders_are_scored_on_the_same_users(task: Task) -> None:
     results = run(task, 5, silent)
     assert {result.name for result in results} == {
-        "graphrec", "most popular", "recently popular", "item kNN", "linear filter",
+        "graphrec", "most popular", "recently popular", "item kNN", "linear filter", "EASE",
     }  # fmt: skip
     assert {result.users for result in results} == {len(task.split.test_users)}
     ndcg = [result.metrics["ndcg@5"] for result in results]
