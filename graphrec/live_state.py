@@ -122,7 +122,8 @@ class LiveState:
         self.catalogue.update(row for row in store.catalogue() if row.seq <= seen)
         self.items.extend(store.items()[: len(self.texts)])
         self.retriever.grow_users(self.retriever.graph.n_users)
-        self.retriever.add_items(self.item_features())
+        everything = np.arange(len(self.items))
+        self.retriever.add_items(self.item_features(), self._centred(everything))
         if snapshot is not None and usable:
             self.retriever.recent.restore(snapshot.part("recent"))
             self.retriever.lasting.restore(snapshot.part("lasting"))
@@ -167,9 +168,9 @@ class LiveState:
         self.texts = np.vstack([self.texts, texts[len(old) :]])
         self.texts[old] = texts[: len(old)]
         self._changed.clear()
-        self.retriever.add_items(self._features(new))
+        self.retriever.add_items(self._features(new), self._centred(new))
         if len(old):
-            self.retriever.change_items(old, self._features(old))
+            self.retriever.change_items(old, self._features(old), self._centred(old))
 
     def all_text_vectors(self) -> Float32:
         """Text vectors of all items, float32 (n_items, t); t = 0 where no item has a text."""
@@ -190,6 +191,11 @@ class LiveState:
         if self.learned is None:
             return np.zeros((len(numbers), 0), np.float32)
         return self.learned.model.features.features(self.coordinates[numbers], self.texts[numbers])
+
+    def _centred(self, numbers: NDArray[np.integer]) -> Float32 | None:
+        if self.learned is None or not self.texts.shape[1]:
+            return None
+        return self.learned.model.features.centred(self.texts[numbers])
 
     def kind_weights(self) -> Float64:
         """Configured weight of each kind code of the log; a kind that is configured no more counts as nothing."""

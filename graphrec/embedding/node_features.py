@@ -63,11 +63,15 @@ class FeatureMap:
 
     def features(self, coordinates: Float32, texts: Float32) -> Float32:
         """Features of n items, float32 (n, k + p); a zero row of coordinates is estimated from the text."""
-        centred = _centred(texts, self.text_mean)
+        centred = self.centred(texts)
         block = unit_rows(coordinates)
         unknown = ~block.any(axis=1)
         block[unknown] = unit_rows(centred[unknown] @ self.text_to_coordinates)
         return np.hstack([block, _TEXT_SHARE * unit_rows(centred @ self.text_directions)])
+
+    def centred(self, texts: Float32) -> Float32:
+        """Text vectors of length one around the mean of those fitted, float32 (n, t); a missing text stays zero."""
+        return _centred(texts, self.text_mean)
 
     def estimated(self, texts: Float32) -> Float32:
         """Features of n items as if none had coordinates, which is how a new item will look."""

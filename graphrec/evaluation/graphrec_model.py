@@ -46,7 +46,8 @@ class GraphrecModel:
         fitted = copy.copy(self)
         fitted._ranker = trained.ranker
         fitted._retriever = Retriever(self._config, trained.model)
-        fitted._retriever.add_items(trained.model.features.features(trained.coordinates, self._texts))
+        features = trained.model.features
+        fitted._retriever.add_items(features.features(trained.coordinates, self._texts), features.centred(self._texts))
         fitted._retriever.load(log.users, log.items, log.weights, log.timestamps)
         return fitted
 

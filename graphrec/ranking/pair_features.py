@@ -25,6 +25,8 @@ NAMES = (
     "cosine",
     "nearest",
     "nearest_three",
+    "text_nearest",
+    "text_nearest_three",
     "walk",
     "walk_share",
     "recent_popularity",
@@ -57,11 +59,14 @@ def pair_features(retriever: Retriever, candidates: Candidates) -> Float32:
         items, _, times = retriever.graph.user_row(candidates.user)
         user_degree = len(items)
         user_idle = (now - int(times.max())) / DAY if user_degree else 0.0
+    items = retriever.speaking(candidates.user)[0]
+    nearest = [*_nearest(retriever.vectors(numbers), retriever.vectors(items))]
+    nearest += _nearest(retriever.texts(numbers), retriever.texts(items))
     best_walk = float(candidates.walk.max(initial=0.0))
     columns = (
         candidates.score,
         10.0 * candidates.cosine,
-        *(10.0 * cosine for cosine in _nearest(retriever, candidates)),
+        *(10.0 * column for column in nearest),
         np.log(candidates.walk + _WALK_FLOOR),
         candidates.walk / best_walk if best_walk > 0 else candidates.walk,
         recent_popularity,
@@ -79,16 +84,14 @@ def pair_features(retriever: Retriever, candidates: Candidates) -> Float32:
     return np.column_stack(columns).astype(np.float32)
 
 
-def _nearest(retriever: Retriever, candidates: Candidates) -> tuple[Float32, Float32]:
-    """Cosine of each candidate's vector to the nearest of the user's items, and the mean to the nearest three.
+def _nearest(candidates: Float32, items: Float32) -> tuple[Float32, Float32]:
+    """Cosine of each candidate, unit rows (n, d), to the nearest of the user's items (m, d), and to the nearest three.
 
-    A user's vector is a mean, which hides a second taste; one item that is close does not.
+    A user's vector is a mean, which hides a second taste; one item that is close does not. Zeros without items.
     """
-    items = retriever.speaking(candidates.user)[0]
-    if retriever.index is None or not len(items):
-        return np.zeros(len(candidates.numbers), np.float32), np.zeros(len(candidates.numbers), np.float32)
-    vectors = retriever.index.rows[:, :-1]
-    cosines = vectors[candidates.numbers] @ vectors[items].T
+    if not items.size:
+        return np.zeros(len(candidates), np.float32), np.zeros(len(candidates), np.float32)
+    cosines = candidates @ items.T
     few = min(_FEW, len(items))
     nearest = np.partition(cosines, len(items) - few, axis=1)[:, len(items) - few :]
     return nearest.max(axis=1), nearest.mean(axis=1)

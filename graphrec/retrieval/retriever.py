@@ -66,11 +66,21 @@ class Retriever:
         self.propagation = None if model is None else Propagation(model.sage)
         self.index = None if model is None else VectorIndex(model.sage.dimensions + 1)
         self.n_items = 0
+        # Half precision: half the room, and a cosine to three digits is enough to rank by.
+        self._texts = np.zeros((0, 0), np.float16)
         self._clock = 0
 
-    def add_items(self, features: Float32) -> None:
-        """Append item numbers with their features, float32 (n, d_in); without a model only their number counts."""
+    def add_items(self, features: Float32, texts: Float32 | None = None) -> None:
+        """Append item numbers with their features, float32 (n, d_in); without a model only their number counts.
+
+        texts: centred text vectors of length one, float32 (n, t), zero rows = no text; None = there are no texts.
+        """
         self.n_items += len(features)
+        if texts is not None:
+            known = (
+                self._texts if self._texts.size else np.zeros((self.n_items - len(texts), texts.shape[1]), np.float16)
+            )
+            self._texts = np.vstack([known, texts.astype(np.float16)])
         self.graph.grow(self.graph.n_users, self.n_items)
         self.recent.grow(self.n_items)
         self.lasting.grow(self.n_items)
@@ -80,9 +90,11 @@ class Retriever:
             self.index.add(np.zeros((len(features), self.index.dimensions), np.float32))
             self._index_rows(np.arange(first, len(self.index), dtype=np.int32))
 
-    def change_items(self, numbers: Int32, features: Float32) -> None:
-        """Give known items other features (a new text): rare, and everything is formed anew."""
+    def change_items(self, numbers: Int32, features: Float32, texts: Float32 | None = None) -> None:
+        """Give known items other features and texts: rare, and everything is formed anew."""
         if self.propagation is not None:
+            if texts is not None:
+                self._texts[numbers] = texts
             self.propagation.change_items(numbers, features)
             self.settle()
 
@@ -175,6 +187,18 @@ class Retriever:
         order = np.argsort(-score, kind="stable")
         numbers = numbers[order]
         return Candidates(user, numbers, sources[numbers], cosine[order], walk[numbers], score[order])
+
+    def vectors(self, numbers: Int32) -> Float32:
+        """GraphSAGE vectors of length one of some items, float32 (n, d); d = 0 without a model."""
+        if self.index is None:
+            return np.zeros((len(numbers), 0), np.float32)
+        return self.index.rows[numbers, :-1]
+
+    def texts(self, numbers: Int32) -> Float32:
+        """Centred text vectors of some items, float32 (n, t); t = 0 where there are none."""
+        if not self._texts.size:
+            return np.zeros((len(numbers), 0), np.float32)
+        return self._texts[numbers].astype(np.float32)
 
     def speaking(self, user: int) -> tuple[Int32, Float32]:
         """The user's newest items that speak for it, and their weights with sum one; both empty without a history."""

@@ -88,7 +88,7 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
     if len(base):
         model, _, coordinates = _embed(base, texts, config, lambda done, all_: progress("embedding, base", done, all_))
         retriever = Retriever(config, model)
-        retriever.add_items(model.features.features(coordinates, texts))
+        retriever.add_items(model.features.features(coordinates, texts), model.features.centred(texts))
         retriever.load(base.users, base.items, base.weights, base.timestamps)
         users, items = new_pairs(newest, decayed_edges(base, config.graph.half_life_days * DAY))
         ranker = train_ranker(

@@ -53,6 +53,8 @@ def test_by_hand(retriever: Retriever) -> None:
         "cosine": [5, -2.5, 0],
         "nearest": [0, 0, 0],
         "nearest_three": [0, 0, 0],
+        "text_nearest": [0, 0, 0],
+        "text_nearest_three": [0, 0, 0],
         "walk": np.log([0.2001, 0.0001, 0.1001]),
         "walk_share": [1, 0, 0.5],
         "recent_popularity": recent,
@@ -104,7 +106,8 @@ def with_vectors(vectors: NDArray[np.float32], log: list[tuple[int, int, float]]
     sage = SageWeights(both, none1, both, none1, nothing, nothing, none2, nothing, both.T.copy(), none2)
     features = FeatureMap(*(np.zeros(shape, np.float32) for shape in ((0,), (0, 0), (0, 2))))
     retriever = Retriever(Config(), EmbeddingModel(features, sage, 7.0, 0.6))
-    retriever.add_items(vectors)
+    retriever.add_items(vectors[:2], vectors[:2])  # the texts are the vectors, too
+    retriever.add_items(vectors[2:], vectors[2:])
     users, items, weights = (np.array(column) for column in zip(*log, strict=True))
     retriever.apply(users.astype(np.int32), items.astype(np.int32), weights, np.full(len(log), DAY))
     return retriever
@@ -112,7 +115,7 @@ def with_vectors(vectors: NDArray[np.float32], log: list[tuple[int, int, float]]
 
 def test_the_nearest_of_a_users_items() -> None:
     angles = np.radians([0, 90, 200, 20, 60])
-    vectors = 3 * np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
+    vectors = np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
     log = [(0, item, 1.0) for item in range(3)] + [(1, 1, 1.0), (1, 4, 1.0), (1, 4, -1.0), (2, 0, 1.0)]
     retriever = with_vectors(vectors, [*log, *((2, item, 1.0) for item in range(1, 5))])
     candidates = Candidates(0, np.array([3, 4], np.int32), np.zeros(2, np.uint8), *np.zeros((3, 2), np.float32))
@@ -120,9 +123,22 @@ def test_the_nearest_of_a_users_items() -> None:
 
     def nearest(user: int) -> list[NDArray[np.float32]]:
         features = pair_features(retriever, replace(candidates, user=user))
-        return [column(features, name) / 10 for name in ("nearest", "nearest_three")]
+        by_text = [column(features, name) / 10 for name in ("text_nearest", "text_nearest_three")]
+        by_vector = [column(features, name) / 10 for name in ("nearest", "nearest_three")]
+        np.testing.assert_allclose(by_text, by_vector, atol=2e-3)  # texts are kept in half precision
+        return by_vector
 
     np.testing.assert_allclose(nearest(0), [cosine[:3].max(axis=0), cosine[:3].mean(axis=0)], atol=1e-5)
     np.testing.assert_allclose(nearest(1), [cosine[1], cosine[1]], atol=1e-5)  # what was given back is not near
     np.testing.assert_allclose(nearest(2), [[1, 1], np.sort(cosine, axis=0)[-3:].mean(axis=0)], atol=1e-5)
     np.testing.assert_array_equal(nearest(9), np.zeros((2, 2)))
+
+
+def test_a_changed_text_is_near_to_others() -> None:
+    vectors = np.array([[1, 0], [0, 1], [0, 1]], np.float32)
+    retriever = with_vectors(vectors, [(0, 0, 1.0)])
+    candidates = Candidates(0, np.array([1, 2], np.int32), np.zeros(2, np.uint8), *np.zeros((3, 2), np.float32))
+    assert column(pair_features(retriever, candidates), "text_nearest").tolist() == [0, 0]
+    retriever.change_items(np.array([2], np.int32), vectors[[2]], vectors[[0]])
+    assert column(pair_features(retriever, candidates), "text_nearest").tolist() == [0, 10]
+    assert column(pair_features(retriever, candidates), "nearest").tolist() == [0, 0]

@@ -67,14 +67,14 @@ def test_a_head_that_orders_no_better_than_retrieval_is_none(planted) -> None:
 
 def test_the_same_lists_give_the_same_head_and_the_callers_numbers_stay(planted) -> None:
     features, retriever = planted
-    users = np.arange(40, dtype=np.int32)
+    users = np.arange(150, dtype=np.int32)
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    one = train_ranker(retriever, users, best_items(features)[:40], 1, nothing)
+    one = train_ranker(retriever, users, best_items(features)[:150], 1, nothing)
     assert torch.equal(torch.get_rng_state(), before)
-    order = np.random.default_rng(0).permutation(40)
+    order = np.random.default_rng(0).permutation(150)
     torch.manual_seed(6)
-    two = train_ranker(retriever, users[order], best_items(features)[:40][order], 1, nothing)
+    two = train_ranker(retriever, users[order], best_items(features)[:150][order], 1, nothing)
     assert one is not None
     assert two is not None
     for name, array in one.arrays().items():
