@@ -175,11 +175,7 @@ def similar(
     from graphrec.recommender import Recommender
 
     with Recommender.open(workspace) as recommender:
-        found = recommender.similar(item, k)
-    if as_json:
-        _print_json(found.to_dict())
-    else:
-        _print_list(f"similar to {item}", found)
+        _print_answer(f"similar to {item}", recommender.similar(item, k), as_json)
 
 
 @app.command()
@@ -194,11 +190,7 @@ def search(
     from graphrec.recommender import Recommender
 
     with Recommender.open(workspace) as recommender:
-        found = recommender.search(text, k, user=user)
-    if as_json:
-        _print_json(found.to_dict())
-    else:
-        _print_list(f"for “{text}”", found)
+        _print_answer(f"for “{text}”", recommender.search(text, k, user=user), as_json)
 
 
 @app.command()
@@ -331,6 +323,13 @@ def _print_build(report: BuildReport, as_json: bool) -> None:
             f"Generation {report.generation} is live: {report.events} events, {report.users} users, "
             f"{report.items} items, in {report.seconds:.1f} s ({report.cpu_seconds:.1f} CPU-seconds)."
         )
+
+
+def _print_answer(title: str, found: Recommendations, as_json: bool) -> None:
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        _print_list(title, found)
 
 
 def _print_list(title: str, found: Recommendations, *, reasons: bool = False) -> None:

@@ -9,8 +9,7 @@ import numpy as np
 
 from graphrec.errors import NotTrainedError
 from graphrec.ranking.ranker import ranked
-from graphrec.retrieval.retriever import Retriever
-from graphrec.training.trainer import fit
+from graphrec.training.trainer import fit, retriever_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from graphrec.evaluation.metrics import Lists
     from graphrec.events.interactions import Interactions
     from graphrec.ranking.ranker import Ranker
+    from graphrec.retrieval.retriever import Retriever
 
     Progress = Callable[[str, int, int], None]
 
@@ -45,10 +45,7 @@ class GraphrecModel:
         trained = fit(log, self._texts, self._config, self._progress)
         fitted = copy.copy(self)
         fitted._ranker = trained.ranker
-        fitted._retriever = Retriever(self._config, trained.model)
-        features = trained.model.features
-        fitted._retriever.add_items(features.features(trained.coordinates, self._texts), features.centred(self._texts))
-        fitted._retriever.load(log.users, log.items, log.weights, log.timestamps)
+        fitted._retriever = retriever_of(log, trained.model, trained.coordinates, self._texts, self._config)
         return fitted
 
     def recommend(self, users: NDArray[np.int32], k: int, exclude_seen: bool = True) -> Lists:

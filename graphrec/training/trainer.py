@@ -87,9 +87,7 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
     ranker = None
     if len(base):
         model, _, coordinates = _embed(base, texts, config, lambda done, all_: progress("embedding, base", done, all_))
-        retriever = Retriever(config, model)
-        retriever.add_items(model.features.features(coordinates, texts), model.features.centred(texts))
-        retriever.load(base.users, base.items, base.weights, base.timestamps)
+        retriever = retriever_of(base, model, coordinates, texts, config)
         users, items = new_pairs(newest, decayed_edges(base, config.graph.half_life_days * DAY))
         ranker = train_ranker(
             retriever,
@@ -106,6 +104,16 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
     return Trained(
         model, basis, coordinates, ranker, {"base and ranking head": ranked - started, "whole log": ended - ranked}
     )
+
+
+def retriever_of(
+    log: Interactions, model: EmbeddingModel, coordinates: Float32, texts: Float32, config: Config
+) -> Retriever:
+    """The state of retrieval at the end of a log; coordinates (n_items, k) and text vectors (n_items, t)."""
+    retriever = Retriever(config, model)
+    retriever.add_items(model.features.features(coordinates, texts), model.features.centred(texts))
+    retriever.load(log.users, log.items, log.weights, log.timestamps)
+    return retriever
 
 
 def _embed(
