@@ -92,6 +92,7 @@ class LiveState:
         encode: texts -> text vectors; called only for texts that are new.
         learned: what a generation knows; None before the first training.
         snapshot: a generation whose arrays spare the replay of its part of the log.
+        catalogue_offset: version of the catalogue that the learned texts are of; a snapshot knows its own.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class LiveState:
         encode: Encode,
         learned: Learned | None = None,
         snapshot: Generation | None = None,
+        catalogue_offset: int = 0,
     ) -> None:
         self.config = config
         self.users, self.items, self.catalogue = Vocabulary(), Vocabulary(), Catalogue()
@@ -118,7 +120,7 @@ class LiveState:
         if learned is None:
             return
         self.texts, self.coordinates = learned.texts, learned.coordinates
-        seen = 0 if snapshot is None else snapshot.manifest.catalogue_offset
+        seen = catalogue_offset if snapshot is None else snapshot.manifest.catalogue_offset
         self.catalogue.update(row for row in store.catalogue() if row.seq <= seen)
         self.items.extend(store.items()[: len(self.texts)])
         self.retriever.grow_users(self.retriever.graph.n_users)
@@ -236,7 +238,7 @@ class LiveState:
         if self.learned is None:
             raise NotTrainedError("this workspace has no trained generation yet", way_out="graphrec train")
         learned = replace(self.learned, texts=self.texts, coordinates=self._folded_in(self.learned))
-        state = LiveState(self.config, self._store, self._encode, learned)
+        state = LiveState(self.config, self._store, self._encode, learned, catalogue_offset=self.catalogue.offset)
         state.refresh(progress)
         return state
 

@@ -62,7 +62,7 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
     learned = Learned(
         trained.model, trained.ranker, texts, trained.coordinates, trained.basis.users, trained.basis.values
     )
-    renewed = LiveState(state.config, store, encode, learned)
+    renewed = LiveState(state.config, store, encode, learned, catalogue_offset=state.catalogue.offset)
     renewed.refresh(progress)
     return renewed, {"cpu_seconds": trained.seconds, "ranking_head": trained.ranker is not None}
 
