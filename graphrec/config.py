@@ -80,13 +80,25 @@ class EmbeddingSettings(_Stage):
     dimensions: Positive = Field(default=64, description="GraphSAGE output = indexed vector")
 
 
+class FilterSettings(_Stage):
+    """The closed-form graph filter; "auto" numbers are chosen on validation by training."""
+
+    dimensions: Positive = Field(default=256, description="frequencies at which it is exact, at most")
+    seed_exponent: float | Literal["auto"] = Field(default="auto", description="holds the user's popular items back")
+    target_exponent: float | Literal["auto"] = Field(default="auto", description="holds popular targets back")
+    slope: float | Literal["auto"] = Field(default="auto", description="of the response at the middle frequencies")
+    lift: float | Literal["auto"] = Field(default="auto", description="added to the response of the low frequencies")
+
+
 class RetrievalSettings(_Stage):
     """How many candidates each source may offer."""
 
     sage: Positive = Field(default=200, description="from the GraphSAGE index")
-    walk: Positive = Field(default=200, description="from the two-hop walk")
+    filter: Positive = Field(default=200, description="from the graph filter")
     popular: Positive = Field(default=100, description="from the recently popular")
-    popularity_half_life_days: float = Field(default=7.0, gt=0, description="of the recent popularity, days")
+    popularity_half_life_days: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        default="auto", description="of the recent popularity, days; auto = chosen on validation by training"
+    )
     history: Positive = Field(default=200, description="newest items of a user that walk and ranking look at")
 
 
@@ -125,6 +137,7 @@ class Config(BaseSettings):
     graph: GraphSettings = GraphSettings()
     text: TextSettings = TextSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
+    filter: FilterSettings = FilterSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     training: TrainingSettings = TrainingSettings()
     generations: GenerationSettings = GenerationSettings()

@@ -58,6 +58,7 @@ class Manifest:
     settings: dict[str, Any]  # what the saved arrays depend on
     text_model: str  # what the text vectors are of
     metrics: dict[str, Any]
+    choices: dict[str, Any]  # what training chose on validation
     created: str = ""
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     digest: str = ""

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphrec.embedding.embedding_model import EmbeddingModel
-from graphrec.embedding.spectral import fold_in_items
+from graphrec.embedding.spectral import fold_in_items, known_rows
 from graphrec.errors import GenerationError, NotTrainedError
 from graphrec.events.catalogue import Catalogue
 from graphrec.generation import Manifest
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.graph.vocabulary import Vocabulary
 from graphrec.ranking.ranker import Ranker
+from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.retriever import DAY, Retriever
 
 if TYPE_CHECKING:
@@ -43,14 +44,15 @@ _BATCH = 20_000  # events applied at once when catching up
 class Learned:
     """What training gave, by item number.
 
-    texts: text vectors, float32 (n, t). coordinates: spectral, float32 (n, k), zero rows = not in the basis.
-    basis_users, basis_values: left vectors (n_users, k) and singular values (k,), to fold later items in.
+    texts: text vectors, float32 (n, t). basis_items: right singular vectors, float32 (n, k), zero rows = not in the
+    basis. basis_users, basis_values: left vectors (n_users, k), to fold later items in, and singular values (k,).
     """
 
     model: EmbeddingModel
     ranker: Ranker | None
+    choices: Choices
     texts: Float32
-    coordinates: Float32
+    basis_items: Float32
     basis_users: Float32
     basis_values: Float32
 
@@ -65,7 +67,7 @@ class Learned:
         """What has a row a node."""
         return {
             "texts": self.texts,
-            "coordinates": self.coordinates,
+            "basis_items": self.basis_items,
             "basis_users": self.basis_users,
             "basis_values": self.basis_values,
         }
@@ -79,8 +81,13 @@ class Learned:
             head = Ranker.from_arrays(ranker) if ranker else None
         except KeyError as error:
             raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
-        names = ("texts", "coordinates", "basis_users", "basis_values")
-        return cls(model, head, *(np.array(generation.array(name)) for name in names))
+        names = ("texts", "basis_items", "basis_users", "basis_values")
+        return cls(
+            model,
+            head,
+            Choices.from_dict(generation.manifest.choices),
+            *(np.array(generation.array(name)) for name in names),
+        )
 
 
 class LiveState:
@@ -111,15 +118,19 @@ class LiveState:
         self._changed: set[int] = set()  # items whose text is not in `texts` yet
         self._store = store
         self._encode = encode
-        self.texts = self.coordinates = np.zeros((0, 0), np.float32)
-        usable = snapshot is not None and snapshot.manifest.settings == snapshot_settings(config)
+        self.texts = np.zeros((0, 0), np.float32)
+        choices = (Choices() if learned is None else learned.choices).under(config)
+        self._settings = snapshot_settings(config, choices)
+        usable = snapshot is not None and snapshot.manifest.settings == self._settings
         graph = None
         if snapshot is not None and usable:
             graph = InteractionGraph.from_state(snapshot.part("graph"), config.graph.half_life_days * DAY)
-        self.retriever = Retriever(config, None if learned is None else learned.model, graph)
         if learned is None:
+            self.retriever = Retriever(config, None)
             return
-        self.texts, self.coordinates = learned.texts, learned.coordinates
+        basis = learned.basis_items, learned.basis_values
+        self.retriever = Retriever(config, learned.model, graph, choices, basis)
+        self.texts = learned.texts
         seen = catalogue_offset if snapshot is None else snapshot.manifest.catalogue_offset
         self.catalogue.update(row for row in store.catalogue() if row.seq <= seen)
         self.items.extend(store.items()[: len(self.texts)])
@@ -165,8 +176,6 @@ class LiveState:
         if not len(old) and not len(new):
             return
         texts = self._text_vectors(np.concatenate([old, new]))
-        grown = np.zeros((len(new), self.coordinates.shape[1]), np.float32)
-        self.coordinates = np.vstack([self.coordinates, grown])
         self.texts = np.vstack([self.texts, texts[len(old) :]])
         self.texts[old] = texts[: len(old)]
         self._changed.clear()
@@ -192,7 +201,9 @@ class LiveState:
     def _features(self, numbers: NDArray[np.integer]) -> Float32:
         if self.learned is None:
             return np.zeros((len(numbers), 0), np.float32)
-        return self.learned.model.features.features(self.coordinates[numbers], self.texts[numbers])
+        features = self.learned.model.features
+        coordinates = features.coordinates(known_rows(self.learned.basis_items, numbers), self.learned.basis_values)
+        return features.features(coordinates, self.texts[numbers])
 
     def _centred(self, numbers: NDArray[np.integer]) -> Float32 | None:
         if self.learned is None or not self.texts.shape[1]:
@@ -204,14 +215,14 @@ class LiveState:
         return np.array([self.config.events.kinds.get(kind, 0.0) for kind in self._store.kinds()])
 
     def _folded_in(self, learned: Learned) -> Float32:
-        """Coordinates of all items, those that came after training folded in from the present graph."""
-        coordinates = self.coordinates.copy()
-        missing = np.flatnonzero(~coordinates.any(axis=1))
+        """Right vectors of all items, those that came after training folded in from the present graph."""
+        vectors = known_rows(learned.basis_items, np.arange(len(self.items)))
+        missing = np.flatnonzero(~vectors.any(axis=1))
         edges = self.retriever.graph.to_csr()
-        coordinates[missing] = fold_in_items(
+        vectors[missing] = fold_in_items(
             edges.indptr, edges.items, edges.weights, missing, learned.basis_users, learned.basis_values
         )
-        return coordinates
+        return vectors
 
     def publish(self, generations: Generations, made_by: str, parent: int | None, metrics: dict[str, Any]) -> Manifest:
         """Write this state as a generation and make it the live one; raises NotTrainedError, GenerationError."""
@@ -224,11 +235,12 @@ class LiveState:
             catalogue_offset=self.catalogue.offset,
             made_by=made_by,
             parent=parent,
-            settings=snapshot_settings(self.config),
+            settings=self._settings,
+            choices=self.learned.choices.to_dict(),
             text_model=text_model(self.config),
             metrics=metrics,
         )
-        learned = replace(self.learned, texts=self.texts, coordinates=self.coordinates)
+        learned = replace(self.learned, texts=self.texts)
         return generations.publish(
             draft, learned.weights(), {**learned.arrays(), **self._snapshot_arrays()}, index.write
         )
@@ -237,7 +249,7 @@ class LiveState:
         """A second state of the same weights, derived from the log's first event on, later items folded in."""
         if self.learned is None:
             raise NotTrainedError("this workspace has no trained generation yet", way_out="graphrec train")
-        learned = replace(self.learned, texts=self.texts, coordinates=self._folded_in(self.learned))
+        learned = replace(self.learned, texts=self.texts, basis_items=self._folded_in(self.learned))
         state = LiveState(self.config, self._store, self._encode, learned, catalogue_offset=self.catalogue.offset)
         state.refresh(progress)
         return state
@@ -252,12 +264,12 @@ class LiveState:
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
 
-def snapshot_settings(config: Config) -> dict[str, Any]:
+def snapshot_settings(config: Config, choices: Choices) -> dict[str, Any]:
     """The settings that saved arrays depend on: under others the log is replayed from its start."""
     return {
         "kinds": dict(sorted(config.events.kinds.items())),
         "half_life_days": config.graph.half_life_days,
-        "popularity_half_life_days": config.retrieval.popularity_half_life_days,
+        "popularity_half_life_days": choices.popularity_half_life_days,
     }
 
 

@@ -45,7 +45,7 @@ class GraphrecModel:
         trained = fit(log, self._texts, self._config, self._progress)
         fitted = copy.copy(self)
         fitted._ranker = trained.ranker
-        fitted._retriever = retriever_of(log, trained.model, trained.coordinates, self._texts, self._config)
+        fitted._retriever = retriever_of(log, trained, self._texts, self._config)
         return fitted
 
     def recommend(self, users: NDArray[np.int32], k: int, exclude_seen: bool = True) -> Lists:

@@ -57,6 +57,17 @@ class Interactions:
             self.n_items,
         )
 
+    def joined(self, other: Self) -> Self:
+        """These events, then those of another; node counts must be the same."""
+        return type(self)(
+            np.concatenate([self.users, other.users]),
+            np.concatenate([self.items, other.items]),
+            np.concatenate([self.timestamps, other.timestamps]),
+            np.concatenate([self.weights, other.weights]),
+            self.n_users,
+            self.n_items,
+        )
+
     def by_time(self) -> Self:
         """Order the events by time, those of one time stamp as they came."""
         return self.take(np.argsort(self.timestamps, kind="stable"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrec.retrieval.retriever import DAY, POPULAR, POPULARITY_FLOOR, SAGE, WALK
+from graphrec.retrieval.retriever import DAY, FILTER, POPULAR, POPULARITY_FLOOR, SAGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +27,8 @@ NAMES = (
     "nearest_three",
     "text_nearest",
     "text_nearest_three",
+    "filtered",
+    "filtered_share",
     "walk",
     "walk_share",
     "recent_popularity",
@@ -38,7 +40,7 @@ NAMES = (
     "user_degree",
     "user_idle_days",
     "from_graphsage",
-    "from_walk",
+    "from_filter",
     "from_popular",
 )
 
@@ -62,11 +64,14 @@ def pair_features(retriever: Retriever, candidates: Candidates) -> Float32:
     items = retriever.speaking(candidates.user)[0]
     nearest = [*_nearest(retriever.vectors(numbers), retriever.vectors(items))]
     nearest += _nearest(retriever.texts(numbers), retriever.texts(items))
+    best_filtered = float(candidates.filtered.max(initial=0.0))
     best_walk = float(candidates.walk.max(initial=0.0))
     columns = (
         candidates.score,
         10.0 * candidates.cosine,
         *(10.0 * column for column in nearest),
+        np.log(np.maximum(candidates.filtered, 0) + _WALK_FLOOR),
+        candidates.filtered / best_filtered if best_filtered > 0 else candidates.filtered,
         np.log(candidates.walk + _WALK_FLOOR),
         candidates.walk / best_walk if best_walk > 0 else candidates.walk,
         recent_popularity,
@@ -78,7 +83,7 @@ def pair_features(retriever: Retriever, candidates: Candidates) -> Float32:
         np.full(len(numbers), np.log1p(user_degree)),
         np.full(len(numbers), np.log1p(max(user_idle, 0.0))),
         (candidates.sources & SAGE) > 0,
-        (candidates.sources & WALK) > 0,
+        (candidates.sources & FILTER) > 0,
         (candidates.sources & POPULAR) > 0,
     )
     return np.column_stack(columns).astype(np.float32)

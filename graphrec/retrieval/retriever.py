@@ -14,8 +14,9 @@ import numpy as np
 from graphrec.embedding.node_features import unit_rows
 from graphrec.embedding.propagation import FADED, Propagation
 from graphrec.graph.interaction_graph import EdgeChanges, InteractionGraph
+from graphrec.retrieval.choices import Choices
+from graphrec.retrieval.graph_filter import GraphFilter
 from graphrec.retrieval.popularity import Popularity
-from graphrec.retrieval.sources import walk_scores
 from graphrec.retrieval.vector_index import VectorIndex
 
 if TYPE_CHECKING:
@@ -33,16 +34,17 @@ DAY = 86_400_000_000  # microseconds
 POPULARITY_FLOOR = 0.1  # events: keeps the logarithm of an item nobody touched finite
 LONG_POPULARITY = 6.0  # half-life of the slower popularity, in those of the recent one
 
-SAGE, WALK, POPULAR = 1, 2, 4
-SOURCES = {SAGE: "graphsage", WALK: "walk", POPULAR: "popular"}
+SAGE, FILTER, POPULAR = 1, 2, 4
+SOURCES = {SAGE: "graphsage", FILTER: "graph filter", POPULAR: "popular"}
+_POOL = 2  # the walk names this many times as many items as the filter may offer
 
 
 @dataclass(frozen=True)
 class Candidates:
     """What retrieval offers one user; columns of equal length, one row a candidate.
 
-    numbers: item numbers, int32. sources: which sources offered it, a sum of SAGE, WALK and POPULAR.
-    cosine: of the GraphSAGE vectors; walk: two-hop score; score: the retrieval score. float32.
+    numbers: item numbers, int32. sources: which sources offered it, a sum of SAGE, FILTER and POPULAR.
+    cosine: of the GraphSAGE vectors; walk: two-hop score; filtered: filter score; score: the retrieval score. float32.
     """
 
     user: int
@@ -50,17 +52,32 @@ class Candidates:
     sources: NDArray[np.uint8]
     cosine: Float32
     walk: Float32
+    filtered: Float32
     score: Float32
 
 
 class Retriever:
-    """Derived state of one log under one embedding model (none: graph and popularity only). One writer."""
+    """Derived state of one log under one embedding model (none: graph and popularity only). One writer.
 
-    def __init__(self, config: Config, model: EmbeddingModel | None, graph: InteractionGraph | None = None) -> None:
+    choices: what training chose, or its defaults. basis: right vectors V (n_items, k) and singular values (k,) that the
+    graph filter is exact on; none leaves it its walk.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: EmbeddingModel | None,
+        graph: InteractionGraph | None = None,
+        choices: Choices | None = None,
+        basis: tuple[Float32, Float32] | None = None,
+    ) -> None:
         self.settings = config.retrieval
         self.model = model
+        self.choices = (Choices() if choices is None else choices).under(config)
+        vectors, values = (np.zeros((0, 0), np.float32), np.zeros(0, np.float32)) if basis is None else basis
+        self.filter = GraphFilter(vectors, values, self.choices.filter)
         self.graph = InteractionGraph(config.graph.half_life_days * DAY) if graph is None else graph
-        half_life = config.retrieval.popularity_half_life_days * DAY
+        half_life = self.choices.popularity_half_life_days * DAY
         self.recent = Popularity(half_life)
         self.lasting = Popularity(half_life * LONG_POPULARITY)
         self.propagation = None if model is None else Propagation(model.sage)
@@ -155,7 +172,7 @@ class Retriever:
         """The k recently most popular items that had an event at all, best first, int32."""
         counts = self.recent.counts()
         counts[exclude] = 0
-        best = _largest(counts, k)
+        best = largest(counts, k)
         return best[counts[best] > 0]
 
     def candidates(self, user: int, exclude: Int32, at_least: int = 0) -> Candidates:
@@ -166,14 +183,19 @@ class Retriever:
         n_items = self.graph.n_items
         sources = np.zeros(n_items, np.uint8)
         sources[self.popular(max(self.settings.popular, at_least), exclude)] |= POPULAR
-        walk = np.zeros(n_items, np.float32)
+        degrees = self.graph.arrays.item_length
+        walk, taste = np.zeros(n_items, np.float32), None
         query = self.query(user)
         if self.has_history(user):
-            walk = walk_scores(self.graph.arrays, user, *self.speaking(user))
+            seeds, weights = self.speaking(user)
+            walk = self.filter.walk(self.graph.arrays, user, seeds, weights)
+            taste = self.filter.coordinates(seeds, weights, degrees[seeds])
+            wanted = max(self.settings.filter, at_least)
             allowed = walk.copy()
             allowed[exclude] = 0
-            best = _largest(allowed, max(self.settings.walk, at_least))
-            sources[best[allowed[best] > 0]] |= WALK
+            pool = largest(allowed, _POOL * wanted)
+            pool = pool[allowed[pool] > 0]
+            sources[pool[largest(self.filter.scores(pool, walk[pool], taste, degrees[pool]), wanted)]] |= FILTER
         if query is not None and self.index is not None:
             _, found = self.index.search(query[None], max(self.settings.sage, at_least), exclude)
             sources[found[found >= 0]] |= SAGE
@@ -186,7 +208,9 @@ class Retriever:
             cosine = (rows[:, :-1] @ query[:-1]) / np.float32(self.model.scale)
         order = np.argsort(-score, kind="stable")
         numbers = numbers[order]
-        return Candidates(user, numbers, sources[numbers], cosine[order], walk[numbers], score[order])
+        walked = walk[numbers]
+        filtered = walked if taste is None else self.filter.scores(numbers, walked, taste, degrees[numbers])
+        return Candidates(user, numbers, sources[numbers], cosine[order], walked, filtered, score[order])
 
     def vectors(self, numbers: Int32) -> Float32:
         """GraphSAGE vectors of length one of some items, float32 (n, d); d = 0 without a model."""
@@ -221,7 +245,7 @@ class Retriever:
         rows[which, -1] = self.model.popularity_weight * self.recent.log_scores(POPULARITY_FLOOR, which)
 
 
-def _largest(values: NDArray[np.floating], k: int) -> Int32:
+def largest(values: NDArray[np.floating], k: int) -> Int32:
     """Positions of the k largest values, best first; ties by position."""
     if k < len(values):
         threshold = np.partition(values, len(values) - k)[len(values) - k]

@@ -4,8 +4,8 @@ With R the interaction matrix and r_u the user's own weights, normalised to one,
 
     score(u, .) = Di^-d  R' Du^-c  R Di^-a  r_u
 
-is the linear part of a graph filter (GF-CF, Shen et al. 2021, with a = d = 1/2, c = 1). It needs no state beyond the
-graph: the newest event counts in the next answer. Milder exponents for users and targets keep more popularity.
+is the sparse half of `graphrec.retrieval.graph_filter`. It needs no state beyond the graph: the newest event counts in
+the next answer. Milder exponents for users and targets keep more popularity.
 
 R holds 1 for an edge. On the way back, from users to targets, what was taken back or has faded away does not count;
 on the way out it does, since an item's row knows no weights.
@@ -19,6 +19,7 @@ import numpy as np
 from numba import njit
 
 from graphrec.embedding.propagation import FADED
+from graphrec.embedding.spectral import USER_EXPONENT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,15 +29,15 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
     Int32 = NDArray[np.int32]
 
-SEED_EXPONENT, USER_EXPONENT, TARGET_EXPONENT = 0.5, 0.6, 0.4
 
-
-def walk_scores(arrays: GraphArrays, user: int, seeds: Int32, weights: Float32) -> Float32:
-    """Walk from a user's items (numbers and weights) to all items, float32 (n_items,).
+def walk_scores(
+    arrays: GraphArrays, user: int, seeds: Int32, weights: Float32, seed_exponent: float, target_exponent: float
+) -> Float32:
+    """Walk from a user's items (numbers and weights) to all items, float32 (n_items,); exponents a and d, c is fixed.
 
     The user's own row is no witness for itself and is left out.
     """
-    scores: Float32 = _walk(arrays, user, seeds, weights)
+    scores: Float32 = _walk(arrays, user, seeds, weights, seed_exponent, target_exponent)
     return scores
 
 
@@ -47,12 +48,12 @@ def witnesses(arrays: GraphArrays, user: int, seeds: Int32, target: int) -> Int3
 
 
 @njit(cache=True, nogil=True)
-def _walk(arrays, user, seeds, weights):  # type: ignore[no-untyped-def]
+def _walk(arrays, user, seeds, weights, seed_exponent, target_exponent):  # type: ignore[no-untyped-def]
     reached = np.zeros(len(arrays.user_length), np.float32)
     for position in range(len(seeds)):
         item = seeds[position]
         length = arrays.item_length[item]
-        mass = np.float32(weights[position] * length**-SEED_EXPONENT)
+        mass = np.float32(weights[position] * length**-seed_exponent)
         start = arrays.item_start[item]
         for edge in range(start, start + length):
             reached[arrays.item_neighbours[edge]] += mass
@@ -68,7 +69,7 @@ def _walk(arrays, user, seeds, weights):  # type: ignore[no-untyped-def]
                     scores[arrays.user_neighbours[edge]] += mass
     for item in range(len(scores)):
         if scores[item] > 0:
-            scores[item] *= np.float32(arrays.item_length[item] ** -TARGET_EXPONENT)
+            scores[item] *= np.float32(arrays.item_length[item] ** -target_exponent)
     return scores
 
 

@@ -18,6 +18,7 @@ from torch_geometric.nn import SAGEConv
 
 from graphrec.embedding.embedding_model import EmbeddingModel
 from graphrec.embedding.graphsage import SageWeights
+from graphrec.retrieval.retriever import DAY
 from graphrec.training.time_cuts import TimeCut, time_cut
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from graphrec.config import Config
     from graphrec.embedding.node_features import FeatureMap
     from graphrec.events.interactions import Interactions
+    from graphrec.retrieval.choices import Choices
 
     Float32 = NDArray[np.float32]
 
@@ -106,6 +108,7 @@ def train_embedding(
     texts: Float32,
     feature_map: FeatureMap,
     config: Config,
+    choices: Choices,
     progress: Callable[[int, int], None],
 ) -> EmbeddingModel:
     """Train on a log; coordinates (n_items, k) and text vectors (n_items, t) are fixed inputs.
@@ -118,7 +121,7 @@ def train_embedding(
     network = SageNetwork(feature_map.dimensions, shapes.hidden_dimensions, shapes.dimensions, settings.temperature)
     network.start_as_identity(generator)
     network.to(device)
-    cuts = [_DeviceCut(cut, device) for cut in _cuts(log, config)]
+    cuts = [_DeviceCut(cut, device) for cut in _cuts(log, config, choices)]
     features = torch.from_numpy(feature_map.features(coordinates, texts)).to(device)
     estimated = torch.from_numpy(feature_map.estimated(texts)).to(device)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
@@ -157,8 +160,10 @@ class _DeviceCut:
         self.target_items = torch.from_numpy(cut.target_items).long().to(device)
 
 
-def _cuts(log: Interactions, config: Config) -> list[TimeCut]:
-    found = [time_cut(log, int(share * len(log)), int(min(share + _WINDOW, 1.0) * len(log)), config) for share in _CUTS]
+def _cuts(log: Interactions, config: Config, choices: Choices) -> list[TimeCut]:
+    half_lives = config.graph.half_life_days * DAY, choices.popularity_half_life_days * DAY
+    n = len(log)
+    found = [time_cut(log, int(share * n), int(min(share + _WINDOW, 1.0) * n), *half_lives) for share in _CUTS]
     return [cut for cut in found if len(cut.target_users)]
 
 

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graphrec.retrieval.popularity import Popularity
-from graphrec.retrieval.retriever import DAY, POPULARITY_FLOOR
+from graphrec.retrieval.retriever import POPULARITY_FLOOR
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
-    from graphrec.config import Config
     from graphrec.events.interactions import Interactions
 
     Int32 = NDArray[np.int32]
@@ -74,15 +73,18 @@ class TimeCut:
     target_items: Int32
 
 
-def time_cut(log: Interactions, moment: int, until: int, config: Config) -> TimeCut:
-    """Cut a log in the order of time after `moment` events; targets are the events from there to `until`."""
+def time_cut(log: Interactions, moment: int, until: int, half_life: float, popularity_half_life: float) -> TimeCut:
+    """Cut a log in the order of time after `moment` events; targets are the events from there to `until`.
+
+    Half-lives of edges and popularity in microseconds.
+    """
     history = log.take(slice(moment))
-    edges = decayed_edges(history, config.graph.half_life_days * DAY)
+    edges = decayed_edges(history, half_life)
     users, items = new_pairs(log.take(slice(moment, until)), edges)
     return TimeCut(
         row_mean(edges),
         row_mean(edges.T.tocsr()),
-        log_popularity(history, config.retrieval.popularity_half_life_days * DAY),
+        log_popularity(history, popularity_half_life),
         users,
         items,
     )

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphrec.embedding.node_features import FeatureMap
-from graphrec.embedding.spectral import normalised, spectral_basis
+from graphrec.embedding.spectral import coordinates, normalised, spectral_basis
 from graphrec.errors import InputError
 from graphrec.events.interactions import Interactions
 from graphrec.live_state import Learned, LiveState
+from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.retriever import DAY, Retriever
+from graphrec.training.choosing import choose
 from graphrec.training.ranker_trainer import train_ranker
 from graphrec.training.sage_trainer import train_embedding
 from graphrec.training.time_cuts import decayed_edges, new_pairs
@@ -42,12 +44,12 @@ if TYPE_CHECKING:
 class Trained:
     """Everything a generation needs that was learned.
 
-    coordinates: of the items at the end of the log, float32 (n_items, k); zero rows = never in a positive event.
+    basis: of the log; an item that was never in a positive event has a zero row in it.
     """
 
     model: EmbeddingModel
     basis: SpectralBasis
-    coordinates: Float32
+    choices: Choices
     ranker: Ranker | None
     seconds: dict[str, float]
 
@@ -59,9 +61,8 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
     """
     log, texts = log_of(state, store), state.all_text_vectors()
     trained = fit(log, texts, state.config, progress)
-    learned = Learned(
-        trained.model, trained.ranker, texts, trained.coordinates, trained.basis.users, trained.basis.values
-    )
+    basis = trained.basis
+    learned = Learned(trained.model, trained.ranker, trained.choices, texts, basis.items, basis.users, basis.values)
     renewed = LiveState(state.config, store, encode, learned, catalogue_offset=state.catalogue.offset)
     renewed.refresh(progress)
     return renewed, {"cpu_seconds": trained.seconds, "ranking_head": trained.ranker is not None}
@@ -84,11 +85,14 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
     started = time.process_time()
     cut = int((1 - config.training.slice_share) * len(log))
     base, newest = log.take(slice(cut)), log.take(slice(cut, None))
-    ranker = None
+    ranker, choices, chosen = None, Choices().under(config), started
     if len(base):
-        model, _, coordinates = _embed(base, texts, config, lambda done, all_: progress("embedding, base", done, all_))
-        retriever = retriever_of(base, model, coordinates, texts, config)
+        basis = _basis(base, config)
         users, items = new_pairs(newest, decayed_edges(base, config.graph.half_life_days * DAY))
+        choices = choose(base, basis, newest, users, items, config, progress)
+        chosen = time.process_time()
+        model = _embed(base, basis, texts, config, choices, lambda done, all_: progress("embedding, base", done, all_))
+        retriever = retriever_of(base, Trained(model, basis, choices, None, {}), texts, config)
         ranker = train_ranker(
             retriever,
             users,
@@ -97,32 +101,39 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
             lambda done, all_: progress("ranking head", done, all_),
         )
     ranked = time.process_time()
-    model, basis, coordinates = _embed(
-        log, texts, config, lambda done, all_: progress("embedding, whole log", done, all_)
-    )
+    basis = _basis(log, config)
+    model = _embed(log, basis, texts, config, choices, lambda done, all_: progress("embedding, whole log", done, all_))
     ended = time.process_time()
-    return Trained(
-        model, basis, coordinates, ranker, {"base and ranking head": ranked - started, "whole log": ended - ranked}
-    )
+    seconds = {"choices": chosen - started, "base and ranking head": ranked - chosen, "whole log": ended - ranked}
+    return Trained(model, basis, choices, ranker, seconds)
 
 
-def retriever_of(
-    log: Interactions, model: EmbeddingModel, coordinates: Float32, texts: Float32, config: Config
-) -> Retriever:
-    """The state of retrieval at the end of a log; coordinates (n_items, k) and text vectors (n_items, t)."""
-    retriever = Retriever(config, model)
-    retriever.add_items(model.features.features(coordinates, texts), model.features.centred(texts))
+def retriever_of(log: Interactions, trained: Trained, texts: Float32, config: Config) -> Retriever:
+    """The state of retrieval at the end of a log under what was learned from it; text vectors (n_items, t)."""
+    model, basis = trained.model, trained.basis
+    retriever = Retriever(config, model, choices=trained.choices, basis=(basis.items, basis.values))
+    found = model.features.coordinates(basis.items, basis.values)
+    retriever.add_items(model.features.features(found, texts), model.features.centred(texts))
     retriever.load(log.users, log.items, log.weights, log.timestamps)
     return retriever
 
 
-def _embed(
-    log: Interactions, texts: Float32, config: Config, progress: Callable[[int, int], None]
-) -> tuple[EmbeddingModel, SpectralBasis, Float32]:
+def _basis(log: Interactions, config: Config) -> SpectralBasis:
     pairs = decayed_edges(log, np.inf)
     pairs.eliminate_zeros()
     pairs.data[:] = 1
-    basis = spectral_basis(normalised(pairs), config.embedding.spectral_dimensions, seed=config.training.seed)
-    coordinates = basis.coordinates()
-    feature_map = FeatureMap.fit(coordinates, texts, config.embedding.text_dimensions)
-    return train_embedding(log, coordinates, texts, feature_map, config, progress), basis, coordinates
+    dimensions = max(config.embedding.spectral_dimensions, config.filter.dimensions)
+    return spectral_basis(normalised(pairs), dimensions, seed=config.training.seed)
+
+
+def _embed(
+    log: Interactions,
+    basis: SpectralBasis,
+    texts: Float32,
+    config: Config,
+    choices: Choices,
+    progress: Callable[[int, int], None],
+) -> EmbeddingModel:
+    found = coordinates(basis.items, basis.values, config.embedding.spectral_dimensions)
+    feature_map = FeatureMap.fit(found, texts, config.embedding.text_dimensions)
+    return train_embedding(log, found, texts, feature_map, config, choices, progress)
