@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from graphrec.events.interactions import Interactions
 
 HINT = "pip install 'graphrec[evaluation]'"
-REGULARISATIONS = (1.0, 10.0)
+REGULARISATIONS = (5.0, 20.0, 60.0)
 ALPHAS = (5.0, 20.0)
+DEFAULT = 20.0, 20.0  # regularisation and alpha where no cut in time is possible
 
 _DIGITS = 5  # the factors are float32: scores that differ by less differ by rounding, and tie
 
@@ -60,9 +61,11 @@ class IALS(Baseline):
     def _learn(self, wanted: Interactions) -> None:
         regularisations = REGULARISATIONS if self.regularisation is None else (self.regularisation,)
         alphas = ALPHAS if self.alpha is None else (self.alpha,)
-        pairs = list(itertools.product(regularisations, alphas))
         self.regularisation, self.alpha = best_setting(
-            lambda pair, events: self._with(*pair).fit(events), pairs, wanted, default=pairs[-1]
+            lambda pair, events: self._with(*pair).fit(events),
+            list(itertools.product(regularisations, alphas)),
+            wanted,
+            default=(self.regularisation or DEFAULT[0], self.alpha or DEFAULT[1]),
         )
         self.settings = {"regularisation": self.regularisation, "alpha": self.alpha}
         self._factorise(binary(wanted), self.regularisation, self.alpha)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from graphrec.evaluation.setting_choice import best_setting
 from graphrec.events.interactions import Interactions
@@ -36,6 +37,22 @@ def test_what_comes_next_decides_and_is_not_shown() -> None:
     assert len(shown) == 3
     assert all(len(events) == 19 and 3 not in events.items for events in shown)
     assert best_setting(fitted, (1, 2, 4), log(np.arange(22)), default=2) == 1  # equal ones: the first
+
+
+@pytest.mark.parametrize(("bound", "expected"), [(3, [0, 4, 8]), (5, [0, 2, 4, 6, 8]), (10, list(range(10)))])
+def test_a_bounded_number_of_users_is_asked(bound: int, expected: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Listening(Always):
+        def recommend(self, users: np.ndarray, k: int, exclude_seen: bool = True) -> np.ndarray:
+            asked.append(users.tolist())
+            return super().recommend(users, k)
+
+    monkeypatch.setattr("graphrec.evaluation.setting_choice.ASKED", bound)
+    users, items = np.tile(np.arange(10), 10), np.repeat([0, 1], [90, 10])  # the newest tenth: everybody takes item 1
+    events = Interactions(users.astype(np.int32), items.astype(np.int32), np.arange(100), np.ones(100), 10, 2)
+    assert best_setting(lambda item, _: Listening(item), (0, 1), events, default=0) == 1
+    assert asked == [expected, expected]
 
 
 def test_without_a_choice_nothing_is_tried() -> None:
