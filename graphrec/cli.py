@@ -45,6 +45,13 @@ class Protocol(StrEnum):
     BLOCKS = "blocks"
 
 
+OPTIONS_OF_EVALUATE = {
+    "a pair of files": {"save_lists"},
+    "--protocol time": {"save_lists", "protocol", "include_seen", "test_share"},
+    "--protocol blocks": {"protocol", "include_seen", "base_share", "blocks", "label_delay"},
+}
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"graphrec {__version__}")
@@ -279,11 +286,10 @@ def evaluate(
     pair = train_file is not None and test_file is not None
     if (workspace is None) == (not pair):
         raise InputError("what to evaluate is not clear", expected="a workspace, or --train FILE and --test FILE")
-    needed = {"test_share": "time", "base_share": "blocks", "blocks": "blocks", "label_delay": "blocks"}
-    for name, owner in {"protocol": protocol, "include_seen": "any", **needed}.items():
-        if _given(context, name) and (workspace is None or owner not in (protocol, "any")):
-            way = "a pair of files" if workspace is None else f"--protocol {protocol}"
-            raise InputError("the options do not fit together", got=f"--{name.replace('_', '-')} with {way}")
+    way = "a pair of files" if workspace is None else f"--protocol {protocol}"
+    for option in sorted(set().union(*OPTIONS_OF_EVALUATE.values()) - OPTIONS_OF_EVALUATE[way]):
+        if _given(context, option):
+            raise InputError("the options do not fit together", got=f"--{option.replace('_', '-')} with {way}")
 
     from graphrec.evaluation.report import as_json as as_record
     from graphrec.evaluation.report import as_slice_table, as_table

@@ -37,7 +37,7 @@ class Recommender(Protocol):
     """Anything that can be evaluated: learns from interactions, answers with lists."""
 
     name: str
-    settings: Mapping[str, float]  # what was chosen on the training events, for the record
+    settings: Mapping[str, float | None]  # what it works with, given or chosen on the training events, for the record
 
     def fit(self, interactions: Interactions) -> Self:
         """Return a new, fitted object with the same settings; this one stays as it is."""
@@ -50,7 +50,7 @@ class Baseline:
     """Fitting, masking and filling; a method adds what it learns and how it scores."""
 
     name: str
-    settings: Mapping[str, float] = MappingProxyType({})
+    settings: Mapping[str, float | None] = MappingProxyType({})
     _seen: ItemSets | None = None
     _fallback: NDArray[np.int32]  # every item, the most popular first
 
@@ -115,7 +115,8 @@ class RecentlyPopular(Baseline):
         self.chosen_half_life_days = best_setting(
             lambda half_life, events: RecentlyPopular(half_life).fit(events), days, wanted, default=np.inf
         )
-        self.settings = {"half_life_days": self.chosen_half_life_days}
+        endless = np.isinf(self.chosen_half_life_days)
+        self.settings = {"half_life_days": None if endless else self.chosen_half_life_days}
         # in time order the terms that may change places are equal, so the sum does not depend on the order of events
         ordered = wanted.by_time()
         newest = ordered.timestamps[-1] if len(ordered) else 0

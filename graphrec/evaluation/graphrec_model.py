@@ -33,7 +33,7 @@ class GraphrecModel:
     """
 
     name = "graphrec"
-    settings: Mapping[str, float] = MappingProxyType({})
+    settings: Mapping[str, float | None] = MappingProxyType({})
 
     def __init__(self, config: Config, texts: NDArray[np.float32], progress: Progress) -> None:
         self._config, self._texts, self._progress = config, texts, progress

@@ -38,8 +38,8 @@ class Result:
     """The metrics of one recommender on one split, named like `recall@20`.
 
     `intervals` holds the 95 % bootstrap interval of each mean over users; the seconds are those of fitting and
-    answering, None where nobody measured. settings: what the recommender chose on its training events. blocks: where
-    the figures are means over blocks of time, the result of each.
+    answering, None where nobody measured. settings: what the recommender worked with. blocks: where the figures are
+    means over blocks of time, the result of each.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Result:
     wall_seconds: float | None = None
     cpu_seconds: float | None = None
     slices: dict[str, SliceResult] = field(default_factory=dict)
-    settings: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, float | None] = field(default_factory=dict)
     blocks: tuple[Result, ...] = ()
 
 

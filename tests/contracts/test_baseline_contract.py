@@ -217,6 +217,7 @@ def test_the_half_life_is_chosen_on_the_newest_events():
     assert fitted.chosen_half_life_days in baselines.HALF_LIVES
     timeless = RecentlyPopular().fit(world([(user, item, 0, 1.0) for user, item, _, _ in fashion]))
     assert timeless.chosen_half_life_days == np.inf
+    assert timeless.settings == {"half_life_days": None}  # JSON knows no infinity
 
 
 @pytest.mark.parametrize(("bought", "chosen"), [(1, 1.0), (0, 3.0)])

@@ -157,7 +157,12 @@ def test_blocks_from_the_command_line(trained_once: Path, word_encoder) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [["--blocks", "3"], ["--label-delay", "1"], ["--protocol", "blocks", "--test-share", "0.2"]],
+    [
+        ["--blocks", "3"],
+        ["--label-delay", "1"],
+        ["--protocol", "blocks", "--test-share", "0.2"],
+        ["--protocol", "blocks", "--save-lists", "lists.parquet"],
+    ],
 )
 def test_options_of_the_other_protocol_are_refused(options: list[str], trained_once: Path) -> None:
     done = CliRunner().invoke(cli.app, ["evaluate", str(trained_once), *options])
