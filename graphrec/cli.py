@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +36,20 @@ WorkspaceArgument = Annotated[Path, typer.Argument(help="Workspace directory.", 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 KOption = Annotated[int, typer.Option("-k", "--top", help="Length of the list.")]
+
+
+class Protocol(StrEnum):
+    """How `evaluate` divides a workspace's log, always by time."""
+
+    TIME = "time"
+    BLOCKS = "blocks"
+
+
+OPTIONS_OF_EVALUATE = {
+    "a pair of files": {"save_lists"},
+    "--protocol time": {"save_lists", "protocol", "include_seen", "test_share"},
+    "--protocol blocks": {"protocol", "include_seen", "base_share", "blocks", "label_delay"},
+}
 
 
 def _show_version(wanted: bool) -> None:
@@ -250,40 +265,60 @@ def doctor(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     workspace: Annotated[Path | None, typer.Argument(help="Workspace to split by time.")] = None,
     train_file: Annotated[Path | None, typer.Option("--train", help="LightGCN format: user item item …")] = None,
     test_file: Annotated[Path | None, typer.Option("--test", help="The same; only ever asked for.")] = None,
-    test_share: Annotated[float, typer.Option(help="Newest share of a workspace's events that is the test.")] = 0.1,
+    protocol: Annotated[
+        Protocol, typer.Option(help="time: one cut. blocks: test on a block, then learn it, and so on.")
+    ] = Protocol.TIME,
+    test_share: Annotated[float, typer.Option(help="time: newest share of the events, the test.")] = 0.1,
+    base_share: Annotated[float, typer.Option(help="blocks: oldest share of the events, before the first.")] = 0.6,
+    blocks: Annotated[int, typer.Option(help="blocks: how many.")] = 10,
+    label_delay: Annotated[float, typer.Option(help="blocks: days until training knows of an event.")] = 0.0,
     include_seen: Annotated[bool, typer.Option(help="Items a user already had count and may be recommended.")] = False,
     k: KOption = 20,
-    save_lists: Annotated[Path | None, typer.Option(help="Parquet file for graphrec's lists.")] = None,
+    save_lists: Annotated[Path | None, typer.Option(help="Parquet file for graphrec's lists; one cut only.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train on the past, ask for the future, beside popularity, item-kNN and a linear filter."""
+    """Train on the past, ask for the future, beside popularity, item-kNN, graph filters, iALS and EASE."""
     pair = train_file is not None and test_file is not None
     if (workspace is None) == (not pair):
         raise InputError("what to evaluate is not clear", expected="a workspace, or --train FILE and --test FILE")
+    way = "a pair of files" if workspace is None else f"--protocol {protocol}"
+    for option in sorted(set().union(*OPTIONS_OF_EVALUATE.values()) - OPTIONS_OF_EVALUATE[way]):
+        if _given(context, option):
+            raise InputError("the options do not fit together", got=f"--{option.replace('_', '-')} with {way}")
 
     from graphrec.evaluation.report import as_json as as_record
-    from graphrec.evaluation.report import as_table
-    from graphrec.evaluation.runs import files_task, run, workspace_task
+    from graphrec.evaluation.report import as_slice_table, as_table
+    from graphrec.evaluation.runs import blocks_task, files_task, left_out, run, time_task
     from graphrec.progress import ProgressDisplay
     from graphrec.recommender import Recommender
 
     with ProgressDisplay(quiet=quiet) as progress:
-        if workspace is not None:
-            with Recommender.open(workspace, progress=progress) as recommender:
-                task = workspace_task(recommender, test_share, include_seen=include_seen)
-        else:
+        if workspace is None:
             task = files_task(train_file or Path(), test_file or Path())
-        results = run(task, k, progress, save_lists)
+        else:
+            with Recommender.open(workspace, progress=progress) as recommender:
+                if protocol is Protocol.BLOCKS:
+                    task = blocks_task(recommender, base_share, blocks, label_delay, include_seen=include_seen)
+                else:
+                    task = time_task(recommender, test_share, include_seen=include_seen)
+        results, missing = run(task, k, progress, save_lists), left_out(task)
     if as_json:
-        _print_json(as_record(results, {"task": task.name, "k": k, "config": task.config.model_dump()}))
+        settings = {"task": task.name, "k": k, "splits": task.outline(), "left_out": missing}
+        _print_json(as_record(results, settings | {"config": task.config.model_dump()}))
     else:
         from rich.console import Console
 
-        Console().print(as_table(results, task.name))
+        console = Console()
+        console.print(as_table(results, task.name))
+        console.print()
+        console.print(as_slice_table(results, k))
+        for name, reason in missing.items():
+            typer.echo(f"Without {name}: {reason}")
 
 
 def main() -> None:
@@ -299,6 +334,11 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:  # the reader of our output has gone
         sys.exit(1)
+
+
+def _given(context: typer.Context, option: str) -> bool:
+    source = context.get_parameter_source(option)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _mapping(pairs: list[str] | None) -> dict[str, str]:

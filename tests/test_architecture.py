@@ -25,6 +25,7 @@ LAYERS += ["progress", "cli"]
 OWNERS = {
     "faiss": ("retrieval/vector_index.py",),
     "huggingface_hub": ("embedding/text_encoder.py",),
+    "implicit": ("evaluation/ials.py",),
     "sqlalchemy": ("events/",),
     "sqlite3": ("events/", "embedding/text_cache.py", "doctor.py"),  # doctor prints its version
     "torch_geometric": ("graph/export.py", "training/sage_trainer.py", "open_workspace.py"),  # the last: types
@@ -37,7 +38,7 @@ FORBIDDEN |= {"apsw", "adbc_driver_sqlite", "duckdb"}
 FORBIDDEN_CALLS = {"torch.load", "torch.save", "torch.jit.load", "os.fork"}
 FORBIDDEN_CALLS |= {f"{module}.read_pickle" for module in ("pd", "pandas")}
 
-HEAVY = {"torch", "torch_geometric", "transformers", "faiss"}
+HEAVY = {"torch", "torch_geometric", "transformers", "faiss", "implicit"}
 LIGHT_MODULES = [
     "graphrec",
     "graphrec.cli",
@@ -181,7 +182,7 @@ def test_the_tested_set_pins_every_dependency() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    for requirement in [*project["dependencies"], *extras["cpu"], *extras["dev"]]:
+    for requirement in [*project["dependencies"], *extras["cpu"], *extras["evaluation"], *extras["dev"]]:
         assert canonical(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) in pinned, requirement
 
 

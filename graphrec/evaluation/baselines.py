@@ -8,16 +8,20 @@ ends. Sums run over distinct pairs in a fixed order, so that two runs agree to t
 from __future__ import annotations
 
 import copy
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numba import njit
 
 from graphrec.errors import InputError, NotTrainedError
-from graphrec.evaluation.metrics import ItemSets, score
-from graphrec.evaluation.protocols import global_time_split, item_sets, popularity
+from graphrec.evaluation.metrics import ItemSets
+from graphrec.evaluation.protocols import item_sets, popularity
+from graphrec.evaluation.setting_choice import best_setting
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
@@ -33,6 +37,7 @@ class Recommender(Protocol):
     """Anything that can be evaluated: learns from interactions, answers with lists."""
 
     name: str
+    settings: Mapping[str, float | None]  # what it works with, given or chosen on the training events, for the record
 
     def fit(self, interactions: Interactions) -> Self:
         """Return a new, fitted object with the same settings; this one stays as it is."""
@@ -45,6 +50,7 @@ class Baseline:
     """Fitting, masking and filling; a method adds what it learns and how it scores."""
 
     name: str
+    settings: Mapping[str, float | None] = MappingProxyType({})
     _seen: ItemSets | None = None
     _fallback: NDArray[np.int32]  # every item, the most popular first
 
@@ -105,8 +111,12 @@ class RecentlyPopular(Baseline):
         self.half_life_days = half_life_days
 
     def _learn(self, wanted: Interactions) -> None:
-        days = self.half_life_days
-        self.chosen_half_life_days: float = _best_half_life(wanted) if days is None else days
+        days = HALF_LIVES if self.half_life_days is None else (self.half_life_days,)
+        self.chosen_half_life_days = best_setting(
+            lambda half_life, events: RecentlyPopular(half_life).fit(events), days, wanted, default=np.inf
+        )
+        endless = np.isinf(self.chosen_half_life_days)
+        self.settings = {"half_life_days": None if endless else self.chosen_half_life_days}
         # in time order the terms that may change places are equal, so the sum does not depend on the order of events
         ordered = wanted.by_time()
         newest = ordered.timestamps[-1] if len(ordered) else 0
@@ -179,24 +189,21 @@ class ItemKNN(Baseline):
         return nearest.T.tocsr()
 
 
-def _best_half_life(wanted: Interactions) -> float:
-    try:
-        split = global_time_split(wanted)
-    except InputError:
-        return np.inf
-    gains = []
-    for days in HALF_LIVES:
-        lists = RecentlyPopular(days).fit(split.train).recommend(split.test_users, 20)
-        gains.append(score(lists, split.relevant, 20).ndcg.mean())
-    return HALF_LIVES[int(np.argmax(gains))]
-
-
 def binary(wanted: Interactions) -> csr_array:
     """Distinct pairs as a matrix of ones, float64 (n_users, n_items), columns ascending."""
     from scipy.sparse import csr_array
 
     pairs = item_sets(wanted)
     return csr_array((np.ones(len(pairs.items)), pairs.items, pairs.indptr), shape=(wanted.n_users, wanted.n_items))
+
+
+def rows_of(scores: Floats | NDArray[np.float32]) -> csr_array:
+    """Dense scores (n, n_items) as the sparse matrix that `_scores` returns, without a copy of them."""
+    from scipy.sparse import csr_array
+
+    n, n_items = scores.shape
+    columns = np.tile(np.arange(n_items, dtype=np.int32), n)
+    return csr_array((scores.ravel(), columns, np.arange(n + 1) * n_items), shape=scores.shape)
 
 
 def _scaled(matrix: csr_array, *, rows: bool) -> csr_array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from graphrec.ranking.ranker import ranked
 from graphrec.training.trainer import fit, retriever_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -32,6 +33,7 @@ class GraphrecModel:
     """
 
     name = "graphrec"
+    settings: Mapping[str, float | None] = MappingProxyType({})
 
     def __init__(self, config: Config, texts: NDArray[np.float32], progress: Progress) -> None:
         self._config, self._texts, self._progress = config, texts, progress

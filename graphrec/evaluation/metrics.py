@@ -76,6 +76,11 @@ class ItemSets:
         keys = self.keys(span)
         return ItemSets.from_keys(keys[~np.isin(keys, other.keys(span))], len(self), span)
 
+    def where(self, kept: NDArray[np.bool_]) -> ItemSets:
+        """Keep the marked ones of `items`, bool (nnz,); the rows stay, some perhaps without an item."""
+        before = np.concatenate([[0], np.cumsum(kept)])
+        return ItemSets(before[self.indptr], self.items[kept])
+
     def nonempty(self) -> tuple[NDArray[np.int32], ItemSets]:
         """Drop the rows without an item; returns the numbers of the others, int32, and their sets in that order."""
         rows = np.flatnonzero(self.sizes)

@@ -6,7 +6,7 @@ never on both sides of a cut: ties at a cut belong to the later side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from graphrec.events.datasets import lightgcn_pairs
 from graphrec.events.interactions import Interactions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -38,25 +38,55 @@ class Split:
     """What to learn from, whom to ask, and what they wanted.
 
     Row r of `relevant` belongs to user `test_users[r]`, int32; every row has at least one item. Users without history
-    in `train` are asked too. `include_seen` says whether lists may repeat what the user already had.
+    in `train` are asked too. `include_seen` says whether lists may repeat what the user already had. `kinds` marks,
+    where the test has events of several kinds, the relevant items that each of them asks for, bool (number of relevant
+    items,). `begins` is the time stamp at which the test begins, None without time.
     """
 
     train: Interactions
     test_users: NDArray[np.int32]
     relevant: ItemSets
     include_seen: bool = False
+    kinds: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    begins: int | None = None
 
     @classmethod
-    def of(cls, train: Interactions, test: Interactions, *, include_seen: bool = False) -> Self:
+    def of(
+        cls,
+        train: Interactions,
+        test: Interactions,
+        *,
+        include_seen: bool = False,
+        history: Interactions | None = None,
+    ) -> Self:
         """Ask for the distinct positive items of `test`.
 
-        Unless `include_seen`, an item that the user already had in `train`, by an event of any weight, is not relevant.
+        Unless `include_seen`, an item that the user already had in `history`, by an event of any weight, is not
+        relevant; the history is `train` unless more had happened than training may know.
         """
-        wanted = item_sets(test.positive())
+        positive = test.positive()
+        wanted = item_sets(positive)
         if not include_seen:
-            wanted = wanted.minus(item_sets(train))
+            wanted = wanted.minus(item_sets(train if history is None else history))
         test_users, relevant = wanted.nonempty()
-        return cls(train, test_users, relevant, include_seen)
+        begins = int(test.timestamps.min()) if len(test) else None
+        return cls(train, test_users, relevant, include_seen, _kinds(positive, wanted), begins)
+
+
+def _kinds(positive: Interactions, wanted: ItemSets) -> dict[str, NDArray[np.bool_]]:
+    """Mark the wanted items that each kind of event asks for; nothing where there is one kind."""
+    if positive.kinds is None:
+        return {}
+    codes = np.unique(positive.kinds)
+    if len(codes) < 2:
+        return {}
+    keys = wanted.keys(positive.n_items)
+    return {
+        positive.kind_names[code]: np.isin(
+            keys, item_sets(positive.take(positive.kinds == code)).keys(positive.n_items)
+        )
+        for code in codes.tolist()
+    }
 
 
 def global_time_split(interactions: Interactions, test_share: float = 0.1, *, include_seen: bool = False) -> Split:
@@ -98,6 +128,38 @@ def prequential_blocks(
     for start, stop in zip(cuts, [*cuts[1:], len(ordered)], strict=True):
         if stop > start:
             yield ordered.take(slice(start)), ordered.take(slice(start, stop))
+
+
+def prequential_splits(
+    interactions: Interactions,
+    base_share: float,
+    blocks: int,
+    *,
+    label_delay: int = 0,
+    include_seen: bool = False,
+) -> tuple[Split, ...]:
+    """Make a split of every block of `prequential_blocks` that asks for something.
+
+    label_delay: microseconds; an event younger than that when its block begins has not reached training, which neither
+    learns from it nor hides it. It is no longer new to its user either, and is not asked for. Raises InputError as
+    `prequential_blocks` does, and where nothing is known before the first block or nothing is asked in any.
+    """
+    if label_delay < 0:
+        raise InputError("the label delay is not a time", expected="≥ 0", got=f"{label_delay} µs")
+    splits = []
+    for history, block in prequential_blocks(interactions, base_share, blocks):
+        latest = int(block.timestamps[0]) - label_delay
+        known = history.take(slice(int(np.searchsorted(history.timestamps, latest, side="right"))))
+        if len(known) == 0:
+            raise InputError(
+                "nothing is known when the first block begins", way_out="take a larger base share or a shorter delay"
+            )
+        split = Split.of(known, block, history=history, include_seen=include_seen)
+        if len(split.test_users):
+            splits.append(split)
+    if not splits:
+        raise InputError("no block asks for anything", expected="new positive events after the base", got="none")
+    return tuple(splits)
 
 
 def from_files(train: str | Path, test: str | Path) -> Split:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from rich.table import Table
 from graphrec.errors import InputError
 from graphrec.evaluation.metrics import PER_USER, bootstrap_interval, coverage, gini, novelty, score
 from graphrec.evaluation.protocols import popularity
+from graphrec.evaluation.slices import SliceResult, score_slices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +38,8 @@ class Result:
     """The metrics of one recommender on one split, named like `recall@20`.
 
     `intervals` holds the 95 % bootstrap interval of each mean over users; the seconds are those of fitting and
-    answering, None where nobody measured.
+    answering, None where nobody measured. settings: what the recommender worked with. blocks: where the figures are
+    means over blocks of time, the result of each.
     """
 
     name: str
@@ -46,6 +48,9 @@ class Result:
     intervals: dict[str, tuple[float, float]]
     wall_seconds: float | None = None
     cpu_seconds: float | None = None
+    slices: dict[str, SliceResult] = field(default_factory=dict)
+    settings: dict[str, float | None] = field(default_factory=dict)
+    blocks: tuple[Result, ...] = ()
 
 
 def evaluate(
@@ -61,7 +66,7 @@ def evaluate(
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     counts = popularity(split.train)
     result = evaluate_lists(fitted.name, recommended, split, k, counts, rng, wall_seconds=wall, cpu_seconds=cpu)
-    return result, fitted, recommended
+    return replace(result, settings=dict(fitted.settings)), fitted, recommended
 
 
 def evaluate_lists(
@@ -92,12 +97,28 @@ def evaluate_lists(
         intervals={f"{metric}@{k}": (float(low[i]), float(high[i])) for i, metric in enumerate(PER_USER)},
         wall_seconds=wall_seconds,
         cpu_seconds=cpu_seconds,
+        slices=score_slices(shown, split, k, rng),
     )
 
 
 def as_table(results: Sequence[Result], title: str | None = None) -> Table:
     """Lay the results out for a terminal of 80 columns: the metrics that most people ask for."""
-    header, rows = _cells(results, IN_TERMINAL)
+    return _table(*_cells(results, IN_TERMINAL), title)
+
+
+def as_slice_table(results: Sequence[Result], k: int) -> Table:
+    """Lay out recall on the slices of the test, each with the number of users in it, for 80 columns."""
+    sizes = {name: part.users for result in results for name, part in result.slices.items()}
+    header = ["recommender", *(f"{name}\nn = {users}" for name, users in sizes.items())]
+    rows = [[result.name, *(_recall(result.slices.get(name), k) for name in sizes)] for result in results]
+    return _table(header, rows, f"recall@{k} on parts of the test, n users each")
+
+
+def _recall(part: SliceResult | None, k: int) -> str:
+    return "–" if part is None else f"{part.metrics[f'recall@{k}']:.4f}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None) -> Table:
     table = Table(title=title, box=None)
     for place, heading in enumerate(header):
         table.add_column(heading, justify="right" if place else "left", no_wrap=True)

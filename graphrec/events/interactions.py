@@ -18,8 +18,8 @@ class Interactions:
     """Events as plain columns with node numbers, in any order.
 
     users, items int32 (m,); timestamps int64 (m,), microseconds; weights float64 (m,), positive = wanted. n_users and
-    n_items count all nodes, with events or without. Raises InputError for columns of different lengths, numbers out of
-    range or weights that are not finite.
+    n_items count all nodes, with events or without. kinds int16 (m,), a place in `kind_names`; None = all of one kind.
+    Raises InputError for columns of different lengths, numbers out of range or weights that are not finite.
     """
 
     users: NDArray[np.int32]
@@ -28,13 +28,20 @@ class Interactions:
     weights: NDArray[np.float64]
     n_users: int
     n_items: int
+    kinds: NDArray[np.int16] | None = None
+    kind_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        lengths = [len(column) for column in (self.users, self.items, self.timestamps, self.weights)]
+        columns = (self.users, self.items, self.timestamps, self.weights, self.kinds)
+        lengths = [len(column) for column in columns if column is not None]
         if len(set(lengths)) > 1:
             raise InputError("the columns of the interactions differ in length", got=str(lengths))
-        for what, numbers, limit in (("user", self.users, self.n_users), ("item", self.items, self.n_items)):
-            if len(numbers) and (numbers.min() < 0 or numbers.max() >= limit):
+        for what, numbers, limit in (
+            ("user", self.users, self.n_users),
+            ("item", self.items, self.n_items),
+            ("kind", self.kinds, len(self.kind_names)),
+        ):
+            if numbers is not None and len(numbers) and (numbers.min() < 0 or numbers.max() >= limit):
                 raise InputError(
                     f"a {what} number is out of range",
                     expected=f"0 … {limit - 1}",
@@ -55,6 +62,8 @@ class Interactions:
             self.weights[which],
             self.n_users,
             self.n_items,
+            None if self.kinds is None else self.kinds[which],
+            self.kind_names,
         )
 
     def joined(self, other: Self) -> Self:

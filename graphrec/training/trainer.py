@@ -77,7 +77,8 @@ def log_of(state: LiveState, store: EventStore) -> Interactions:
         np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in ("users", "items", "kinds", "timestamps")
     )
     weights = state.kind_weights()[kinds]
-    return Interactions(users, items, times, weights, len(state.users), len(state.items)).by_time()
+    names = tuple(store.kinds())
+    return Interactions(users, items, times, weights, len(state.users), len(state.items), kinds, names).by_time()
 
 
 def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -> Trained:

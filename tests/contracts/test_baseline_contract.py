@@ -13,6 +13,8 @@ from graphrec.errors import InputError, NotTrainedError
 from graphrec.evaluation import baselines
 from graphrec.evaluation.baselines import DAY, ItemKNN, LinearFilter, MostPopular, RecentlyPopular, Recommender
 from graphrec.evaluation.ease import EASE
+from graphrec.evaluation.gf_cf import GFCF
+from graphrec.evaluation.ials import IALS
 from graphrec.events.interactions import Interactions
 
 Make = Callable[[], Recommender]
@@ -27,6 +29,10 @@ ALL = {
     "linear filter": LinearFilter,
     "EASE": EASE,
     "EASE, hardly regularised": lambda: EASE(regularisation=1.0),
+    "GF-CF": GFCF,
+    "GF-CF, 2 dimensions": lambda: GFCF(dimensions=2),
+    "iALS": lambda: IALS(factors=8),
+    "iALS, given settings": lambda: IALS(1.0, 5.0),
 }
 PERSONALISED = {name: make for name, make in ALL.items() if "popular" not in name}
 
@@ -164,12 +170,12 @@ def test_popularity_is_not_personal(make: Make):
     assert make().fit(two_tastes(with_edges=True)).recommend(EVERYONE[:1], 3)[0].tolist() == [5, 6, 7]
 
 
-def in_order_of(lists: np.ndarray, expected: np.ndarray, seen: np.ndarray) -> None:
+def in_order_of(lists: np.ndarray, expected: np.ndarray, seen: np.ndarray, atol: float = 1e-12) -> None:
     """The scored part of every list runs down the expected scores of the unseen items, with nothing left out."""
     for user, row in enumerate(lists):
         best = np.sort(np.where(seen[user], 0.0, expected[user]))[::-1]
         listed = row[row >= 0]
-        np.testing.assert_allclose(expected[user, listed], best[: len(listed)], atol=1e-12)
+        np.testing.assert_allclose(expected[user, listed], best[: len(listed)], atol=atol)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -182,6 +188,10 @@ def test_scores_equal_the_dense_formulas(seed: int):
     per_user, per_item = np.maximum(R.sum(axis=1), 1), np.maximum(R.sum(axis=0), 1)
     smooth = R / np.sqrt(np.outer(per_user, per_item))
     in_order_of(LinearFilter().fit(data).recommend(EVERYONE, 5), R @ smooth.T @ smooth, seen)
+    low_pass = np.linalg.svd(smooth)[2][:3]
+    passed = R / np.sqrt(per_item) @ low_pass.T @ low_pass * np.sqrt(per_item)
+    both = R @ smooth.T @ smooth + 0.3 * passed
+    in_order_of(GFCF(dimensions=3).fit(data).recommend(EVERYONE, 5), both, seen, atol=1e-5)
     cosine = R.T @ R / np.sqrt(np.outer(per_item, per_item))
     np.fill_diagonal(cosine, 0.0)
     in_order_of(ItemKNN(None).fit(data).recommend(EVERYONE, 5), R @ cosine, seen)
@@ -207,6 +217,7 @@ def test_the_half_life_is_chosen_on_the_newest_events():
     assert fitted.chosen_half_life_days in baselines.HALF_LIVES
     timeless = RecentlyPopular().fit(world([(user, item, 0, 1.0) for user, item, _, _ in fashion]))
     assert timeless.chosen_half_life_days == np.inf
+    assert timeless.settings == {"half_life_days": None}  # JSON knows no infinity
 
 
 @pytest.mark.parametrize(("bought", "chosen"), [(1, 1.0), (0, 3.0)])
@@ -225,7 +236,9 @@ def test_equal_decayed_counts_are_equal_to_the_last_bit():
     assert lists[0].tolist() == list(range(N_ITEMS))
 
 
-@pytest.mark.parametrize("setting", [lambda: RecentlyPopular(0.0), lambda: RecentlyPopular(np.nan), lambda: ItemKNN(0)])
+@pytest.mark.parametrize(
+    "setting", [lambda: RecentlyPopular(0.0), lambda: RecentlyPopular(np.nan), lambda: ItemKNN(0), lambda: GFCF(0)]
+)
 def test_settings_are_checked(setting):
     with pytest.raises(InputError):
         setting()

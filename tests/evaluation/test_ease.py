@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from graphrec.errors import InputError
-from graphrec.evaluation.ease import EASE, MOST_ITEMS
+from graphrec.evaluation.ease import DEFAULT_REGULARISATION, EASE, MOST_ITEMS, REGULARISATIONS
+from graphrec.evaluation.metrics import score
+from graphrec.evaluation.protocols import global_time_split
 from graphrec.events.interactions import Interactions
 
 
@@ -26,6 +30,25 @@ def test_weights_solve_the_constrained_regression() -> None:
     gradient = matrix.T @ (matrix @ weights - matrix) + 5.0 * weights
     assert not np.diag(weights).any()
     np.testing.assert_allclose(gradient - np.diag(np.diag(gradient)), 0, atol=1e-9)
+
+
+def test_the_regularisation_is_chosen_on_the_newest_events_and_kept() -> None:
+    rng = np.random.default_rng(0)
+    users = rng.integers(0, 30, 400)
+    data = world(users.tolist(), (2 * rng.integers(0, 6, 400) + users % 2).tolist(), 12)
+    split = global_time_split(data)
+    gains = []
+    for regularisation in REGULARISATIONS:
+        lists = EASE(regularisation).fit(split.train).recommend(split.test_users, 20)
+        gains.append(score(lists, split.relevant, 20).ndcg.mean())
+    chosen = REGULARISATIONS[int(np.argmax(gains))]
+    plain = EASE()
+    fitted = plain.fit(data)
+    assert fitted.settings == {"regularisation": chosen}
+    assert plain.regularisation is None
+    assert fitted.fit(world([0, 1, 2], [0, 1, 2], 12)).settings == {"regularisation": chosen}
+    timeless = replace(data, timestamps=np.zeros(400, np.int64))
+    assert EASE().fit(timeless).regularisation == DEFAULT_REGULARISATION
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from graphrec.errors import InputError
-from graphrec.evaluation.protocols import Split, from_files, global_time_split, popularity, prequential_blocks
+from graphrec.evaluation.protocols import (
+    Split,
+    from_files,
+    global_time_split,
+    popularity,
+    prequential_blocks,
+    prequential_splits,
+)
 from graphrec.events.interactions import Interactions
 
 EVENTS = st.lists(
@@ -131,6 +140,35 @@ def test_blocks_are_of_equal_size_without_ties():
     assert [(len(history), len(block)) for history, block in pairs] == [(60, 10), (70, 10), (80, 10), (90, 10)]
 
 
+@given(events=EVENTS, base=st.floats(0.2, 0.9), blocks=st.integers(1, 4), delay=st.integers(0, 6), seen=st.booleans())
+def test_a_block_is_asked_for_before_it_is_learnt(events, base, blocks, delay, seen):
+    data = interactions(events)
+    try:
+        splits = prequential_splits(data, base, blocks, label_delay=delay, include_seen=seen)
+    except InputError:
+        return
+    by_moment = {
+        int(block.timestamps[0]): (history, block) for history, block in prequential_blocks(data, base, blocks)
+    }
+    assert {split.begins for split in splits} <= set(by_moment)
+    for split in splits:
+        history, block = by_moment[split.begins]
+        assert rows(split.train) == [event for event in rows(history) if split.begins - event[2] >= delay]
+        had = set() if seen else {(user, item) for user, item, _, _ in rows(history)}
+        asked = {(user, item) for user, items in wanted(split).items() for item in items}
+        assert asked == {(user, item) for user, item, _, weight in rows(block) if weight > 0} - had
+
+
+def test_what_cannot_be_cut_into_blocks_is_refused():
+    data = interactions([(0, item, item, 1.0) for item in range(7)])
+    with pytest.raises(InputError, match="delay"):
+        prequential_splits(data, 0.5, 2, label_delay=-1)
+    with pytest.raises(InputError, match="nothing is known"):
+        prequential_splits(data, 0.5, 2, label_delay=100)
+    with pytest.raises(InputError, match="no block asks"):
+        prequential_splits(interactions([(0, 0, time, 1.0) for time in range(9)]), 0.5, 2)
+
+
 def test_a_block_that_ties_swallow_is_left_out():
     events = [(0, 0, 0, 1.0)] * 4 + [(0, 0, 1, 1.0)] * 6
     pairs = list(prequential_blocks(interactions(events), 0.5, 3))
@@ -160,6 +198,20 @@ def test_what_cannot_be_split_is_refused(events):
 def test_interactions_check_their_columns(events):
     with pytest.raises(InputError):
         interactions(events)
+
+
+def test_kinds_stay_with_their_events():
+    data = interactions([(0, 0, 3, 1.0), (1, 1, 2, -1.0), (2, 2, 1, 1.0)])
+    kinds = np.array([0, 1, 1], np.int16)
+    typed = replace(data, kinds=kinds, kind_names=("view", "return"))
+    assert typed.by_time().kinds.tolist() == [1, 1, 0]
+    assert typed.positive().kinds.tolist() == [0, 1]
+    assert typed.positive().kind_names == ("view", "return")
+    assert data.by_time().kinds is None
+    with pytest.raises(InputError, match="kind number"):
+        replace(data, kinds=kinds, kind_names=("view",))
+    with pytest.raises(InputError, match="length"):
+        replace(data, kinds=kinds[:2], kind_names=("view", "return"))
 
 
 def test_interactions_of_different_lengths_are_refused():

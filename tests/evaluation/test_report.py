@@ -16,12 +16,14 @@ from graphrec.evaluation.report import (
     Result,
     as_json,
     as_markdown,
+    as_slice_table,
     as_table,
     evaluate,
     evaluate_lists,
     save_lists,
     versions,
 )
+from graphrec.evaluation.slices import SliceResult
 from graphrec.events.interactions import Interactions
 
 
@@ -127,6 +129,20 @@ def test_table_fits_a_terminal_of_80_columns():
         "123.45",
         "100.50",
     ]
+
+
+def test_slice_table_fits_a_terminal_of_80_columns():
+    names = ("cold users", "cold items", "tail items", "by view", "by purchase")
+    found = {name: SliceResult(1234, 9, {"recall@20": 0.125}, {}) for name in names}
+    several = [Result("recently popular", 9, {}, {}, slices=found), Result("one", 9, {}, {}, slices={})]
+    out = StringIO()
+    Console(file=out, width=80).print(as_slice_table(several, 20))
+    lines = out.getvalue().split("\n")
+    assert "recall@20" in lines[0]
+    assert lines[1].split() == " ".join(names).split()
+    assert lines[2].split() == ["recommender", *["n", "=", "1234"] * 5]
+    assert lines[3].split() == ["recently", "popular", *["0.1250"] * 5]
+    assert lines[4].split() == ["one", *["–"] * 5]
 
 
 def test_json_carries_settings_and_versions():
