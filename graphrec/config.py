@@ -86,6 +86,7 @@ class RetrievalSettings(_Stage):
     sage: Positive = Field(default=200, description="from the GraphSAGE index")
     walk: Positive = Field(default=200, description="from the two-hop walk")
     popular: Positive = Field(default=100, description="from the recently popular")
+    taste: Positive = Field(default=100, description="from the walk that starts at the user's newest items")
     popularity_half_life_days: float = Field(default=7.0, gt=0, description="of the recent popularity, days")
     history: Positive = Field(default=200, description="newest items of a user that walk and ranking look at")
 

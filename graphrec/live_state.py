@@ -49,6 +49,7 @@ class Learned:
 
     model: EmbeddingModel
     ranker: Ranker | None
+    session_ranker: Ranker | None
     texts: Float32
     coordinates: Float32
     basis_users: Float32
@@ -57,8 +58,9 @@ class Learned:
     def weights(self) -> dict[str, Float32]:
         """What is small and trained, for safetensors."""
         named = {f"model.{name}": array for name, array in self.model.arrays().items()}
-        if self.ranker is not None:
-            named |= {f"ranker.{name}": array for name, array in self.ranker.arrays().items()}
+        for part, head in (("ranker", self.ranker), ("session_ranker", self.session_ranker)):
+            if head is not None:
+                named |= {f"{part}.{name}": array for name, array in head.arrays().items()}
         return named
 
     def arrays(self) -> dict[str, Float32]:
@@ -73,14 +75,14 @@ class Learned:
     @classmethod
     def from_generation(cls, generation: Generation) -> Learned:
         """Read what `weights` and `arrays` wrote; raises GenerationError when parts are missing."""
-        ranker = _part(generation.weights, "ranker.")
+        heads = [_part(generation.weights, f"{part}.") for part in ("ranker", "session_ranker")]
         try:
             model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))
-            head = Ranker.from_arrays(ranker) if ranker else None
+            ranker, session_ranker = (Ranker.from_arrays(head) if head else None for head in heads)
         except KeyError as error:
             raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
         names = ("texts", "coordinates", "basis_users", "basis_values")
-        return cls(model, head, *(np.array(generation.array(name)) for name in names))
+        return cls(model, ranker, session_ranker, *(np.array(generation.array(name)) for name in names))
 
 
 class LiveState:

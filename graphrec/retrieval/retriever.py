@@ -16,6 +16,7 @@ from graphrec.embedding.propagation import FADED, Propagation
 from graphrec.graph.interaction_graph import EdgeChanges, InteractionGraph
 from graphrec.retrieval.popularity import Popularity
 from graphrec.retrieval.sources import walk_scores
+from graphrec.retrieval.taste import NEWEST, recency_weights
 from graphrec.retrieval.vector_index import VectorIndex
 
 if TYPE_CHECKING:
@@ -33,16 +34,17 @@ DAY = 86_400_000_000  # microseconds
 POPULARITY_FLOOR = 0.1  # events: keeps the logarithm of an item nobody touched finite
 LONG_POPULARITY = 6.0  # half-life of the slower popularity, in those of the recent one
 
-SAGE, WALK, POPULAR = 1, 2, 4
-SOURCES = {SAGE: "graphsage", WALK: "walk", POPULAR: "popular"}
+SAGE, WALK, POPULAR, TASTE = 1, 2, 4, 8
+SOURCES = {SAGE: "graphsage", WALK: "walk", POPULAR: "popular", TASTE: "recent taste"}
 
 
 @dataclass(frozen=True)
 class Candidates:
     """What retrieval offers one user; columns of equal length, one row a candidate.
 
-    numbers: item numbers, int32. sources: which sources offered it, a sum of SAGE, WALK and POPULAR.
-    cosine: of the GraphSAGE vectors; walk: two-hop score; score: the retrieval score. float32.
+    numbers: item numbers, int32. sources: which sources offered it, a sum of SAGE, WALK, POPULAR and TASTE.
+    cosine: of the GraphSAGE vectors; walk: two-hop score; score: the retrieval score; taste: two-hop score from the
+    newest items. float32.
     """
 
     user: int
@@ -51,6 +53,7 @@ class Candidates:
     cosine: Float32
     walk: Float32
     score: Float32
+    taste: Float32
 
 
 class Retriever:
@@ -151,6 +154,11 @@ class Retriever:
         """Items the user has any edge with, int32."""
         return self.graph.user_row(user)[0] if user < self.graph.n_users else np.zeros(0, np.int32)
 
+    def idle(self, user: int) -> int:
+        """From a user's newest event to the newest of all, microseconds; 0 for a user without any."""
+        times = self.graph.user_row(user)[2] if user < self.graph.n_users else np.zeros(0, np.int64)
+        return max(self.recent.newest - int(times.max()), 0) if len(times) else 0
+
     def popular(self, k: int, exclude: Int32) -> Int32:
         """The k recently most popular items that had an event at all, best first, int32."""
         counts = self.recent.counts()
@@ -166,14 +174,17 @@ class Retriever:
         n_items = self.graph.n_items
         sources = np.zeros(n_items, np.uint8)
         sources[self.popular(max(self.settings.popular, at_least), exclude)] |= POPULAR
-        walk = np.zeros(n_items, np.float32)
+        walk = taste = np.zeros(n_items, np.float32)
         query = self.query(user)
-        if self.has_history(user):
-            walk = walk_scores(self.graph.arrays, user, *self.speaking(user))
-            allowed = walk.copy()
-            allowed[exclude] = 0
-            best = _largest(allowed, max(self.settings.walk, at_least))
-            sources[best[allowed[best] > 0]] |= WALK
+        items, weights = self.speaking(user)
+        if len(items):
+            walk = walk_scores(self.graph.arrays, user, items, weights)
+            taste = walk_scores(self.graph.arrays, user, items[:NEWEST], recency_weights(len(items)))
+            for source, scores, limit in ((WALK, walk, self.settings.walk), (TASTE, taste, self.settings.taste)):
+                allowed = scores.copy()
+                allowed[exclude] = 0
+                best = _largest(allowed, max(limit, at_least))
+                sources[best[allowed[best] > 0]] |= source
         if query is not None and self.index is not None:
             _, found = self.index.search(query[None], max(self.settings.sage, at_least), exclude)
             sources[found[found >= 0]] |= SAGE
@@ -186,7 +197,7 @@ class Retriever:
             cosine = (rows[:, :-1] @ query[:-1]) / np.float32(self.model.scale)
         order = np.argsort(-score, kind="stable")
         numbers = numbers[order]
-        return Candidates(user, numbers, sources[numbers], cosine[order], walk[numbers], score[order])
+        return Candidates(user, numbers, sources[numbers], cosine[order], walk[numbers], score[order], taste[numbers])
 
     def vectors(self, numbers: Int32) -> Float32:
         """GraphSAGE vectors of length one of some items, float32 (n, d); d = 0 without a model."""
@@ -201,12 +212,13 @@ class Retriever:
         return self._texts[numbers].astype(np.float32)
 
     def speaking(self, user: int) -> tuple[Int32, Float32]:
-        """The user's newest items that speak for it, and their weights with sum one; both empty without a history."""
+        """The user's items that speak for it, newest first, and their weights of sum one; empty without a history."""
         if not self.has_history(user):
             return np.zeros(0, np.int32), np.zeros(0, np.float32)
         items, weights, times = self.graph.user_row(user)
         positive = np.flatnonzero(weights > FADED)
-        newest = positive[np.argsort(-times[positive], kind="stable")[: self.settings.history]]
+        # Of one time stamp, the later in the row is the newer: a row keeps the order in which its items came.
+        newest = positive[np.argsort(times[positive], kind="stable")[::-1][: self.settings.history]]
         return items[newest], weights[newest] / weights[newest].sum()
 
     def _index_rows(self, numbers: Int32) -> None:

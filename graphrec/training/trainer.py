@@ -18,7 +18,7 @@ from graphrec.errors import InputError
 from graphrec.events.interactions import Interactions
 from graphrec.live_state import Learned, LiveState
 from graphrec.retrieval.retriever import DAY, Retriever
-from graphrec.training.ranker_trainer import train_ranker
+from graphrec.training.ranker_trainer import train_ranker, train_session_ranker
 from graphrec.training.sage_trainer import train_embedding
 from graphrec.training.time_cuts import decayed_edges, new_pairs
 
@@ -49,6 +49,7 @@ class Trained:
     basis: SpectralBasis
     coordinates: Float32
     ranker: Ranker | None
+    session_ranker: Ranker | None
     seconds: dict[str, float]
 
 
@@ -60,11 +61,21 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
     log, texts = log_of(state, store), state.all_text_vectors()
     trained = fit(log, texts, state.config, progress)
     learned = Learned(
-        trained.model, trained.ranker, texts, trained.coordinates, trained.basis.users, trained.basis.values
+        trained.model,
+        trained.ranker,
+        trained.session_ranker,
+        texts,
+        trained.coordinates,
+        trained.basis.users,
+        trained.basis.values,
     )
     renewed = LiveState(state.config, store, encode, learned, catalogue_offset=state.catalogue.offset)
     renewed.refresh(progress)
-    return renewed, {"cpu_seconds": trained.seconds, "ranking_head": trained.ranker is not None}
+    return renewed, {
+        "cpu_seconds": trained.seconds,
+        "ranking_head": trained.ranker is not None,
+        "session_head": trained.session_ranker is not None,
+    }
 
 
 def log_of(state: LiveState, store: EventStore) -> Interactions:
@@ -84,7 +95,7 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
     started = time.process_time()
     cut = int((1 - config.training.slice_share) * len(log))
     base, newest = log.take(slice(cut)), log.take(slice(cut, None))
-    ranker = None
+    ranker = session_ranker = None
     if len(base):
         model, _, coordinates = _embed(base, texts, config, lambda done, all_: progress("embedding, base", done, all_))
         retriever = retriever_of(base, model, coordinates, texts, config)
@@ -96,13 +107,21 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
             config.training.ranker_seeds,
             lambda done, all_: progress("ranking head", done, all_),
         )
+        session_ranker = train_session_ranker(
+            retriever, newest, config.training.ranker_seeds, lambda done, all_: progress("session head", done, all_)
+        )
     ranked = time.process_time()
     model, basis, coordinates = _embed(
         log, texts, config, lambda done, all_: progress("embedding, whole log", done, all_)
     )
     ended = time.process_time()
     return Trained(
-        model, basis, coordinates, ranker, {"base and ranking head": ranked - started, "whole log": ended - ranked}
+        model,
+        basis,
+        coordinates,
+        ranker,
+        session_ranker,
+        {"base and ranking head": ranked - started, "whole log": ended - ranked},
     )
 
 

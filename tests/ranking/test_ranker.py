@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from graphrec.config import Config
 from graphrec.errors import GenerationError
 from graphrec.ranking.pair_features import NAMES, pair_features
-from graphrec.ranking.ranker import Ranker, ranked
+from graphrec.ranking.ranker import SESSION, Ranker, head_for, ranked
 from graphrec.retrieval.retriever import DAY, Retriever
 
 WIDTH = len(NAMES)
@@ -104,3 +104,17 @@ def test_nobody_and_nothing_can_be_ranked(retriever: Retriever) -> None:
     assert len(ranked(retriever, new_ranker(), 99, NOTHING, 10)[1]) == 5
     found, best, scores = ranked(retriever, new_ranker(), 0, np.arange(6, dtype=np.int32), 10)
     assert (len(found.numbers), len(best), len(scores)) == (0, 0, 0)
+
+
+def test_who_is_in_a_session_gets_its_head() -> None:
+    retriever = Retriever(Config(), None)
+    retriever.add_items(np.zeros((2, 0), np.float32))
+    now = 10 * DAY
+    users, items = np.array([0, 1, 2, 3, 3], np.int32), np.array([0, 1, 1, 0, 0], np.int32)
+    times = np.array([now, now - SESSION, now - SESSION - 1_000_000, now, now])
+    retriever.apply(users, items, np.array([1.0, 1.0, 1.0, 1.0, -1.0]), times)
+    returning, session = new_ranker(seed=1), new_ranker(seed=2)
+    chosen = [head_for(retriever, user, returning, session) for user in range(5)]
+    assert chosen == [session, session, returning, None, None]  # 3 has taken everything back
+    assert [head_for(retriever, user, returning, None) for user in range(4)] == [*[returning] * 3, None]
+    assert [head_for(retriever, user, None, session) for user in range(4)] == [session, session, None, None]
