@@ -88,6 +88,11 @@ class RetrievalSettings(_Stage):
     popular: Positive = Field(default=100, description="from the recently popular")
     taste: Positive = Field(default=100, description="from the walk that starts at the user's newest items")
     popularity_half_life_days: float = Field(default=7.0, gt=0, description="of the recent popularity, days")
+    session_minutes: float = Field(
+        default=30.0,
+        ge=0,
+        description="a user with an event so recent is in the middle of a session, minutes; 0 = no sessions",
+    )
     history: Positive = Field(default=200, description="newest items of a user that walk and ranking look at")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrec.config import Config
+from graphrec.config import Config, RetrievalSettings
 from graphrec.evaluation.baselines import ItemKNN, LinearFilter, MostPopular, RecentlyPopular
 from graphrec.evaluation.ease import EASE, MOST_ITEMS
 from graphrec.evaluation.graphrec_model import GraphrecModel
@@ -56,12 +56,12 @@ def files_task(train: Path, test: Path) -> Task:
     """Read a pair of files in the LightGCN format.
 
     They carry no time: the training pairs get moments in an order drawn once from a fixed seed, so that "newest slice"
-    is a random hold-out of the training file. The test file is only ever asked for.
+    is a random hold-out of the training file, and there are no sessions. The test file is only ever asked for.
     """
     split = from_files(train, test)
     order = np.random.default_rng(0).permutation(len(split.train))
     timed = replace(split.train, timestamps=(1 + order.astype(np.int64)) * _SECOND)
-    config = Config()
+    config = Config(retrieval=RetrievalSettings(session_minutes=0))
     return Task(
         name=f"{train} / {test}",
         split=replace(split, train=timed),

@@ -69,12 +69,12 @@ class Ranker:
         return ranker
 
 
-SESSION = 30 * 60 * 1_000_000  # microseconds: who had an event in the last half hour is in the middle of a session
+_MINUTE = 60_000_000  # microseconds
 
 
 def in_session(retriever: Retriever, user: int) -> bool:
     """Whether the newest event of a user with a history is so new that the next is about to follow."""
-    return retriever.has_history(user) and retriever.idle(user) <= SESSION
+    return retriever.has_history(user) and retriever.idle(user) < retriever.settings.session_minutes * _MINUTE
 
 
 def head_for(retriever: Retriever, user: int, ranker: Ranker | None, session_ranker: Ranker | None) -> Ranker | None:

@@ -11,7 +11,6 @@ import torch
 from graphrec.config import Config
 from graphrec.events.interactions import Interactions
 from graphrec.ranking.pair_features import NAMES
-from graphrec.ranking.ranker import SESSION
 from graphrec.retrieval.retriever import Candidates, Retriever
 from graphrec.training import ranker_trainer
 from graphrec.training.ranker_trainer import Lists, train_ranker
@@ -128,6 +127,7 @@ def followed(monkeypatch: pytest.MonkeyPatch, m: int) -> tuple[Interactions, lis
     retriever = SimpleNamespace(
         seen=lambda user: np.zeros(0, np.int32),
         candidates=candidates,
+        settings=Config().retrieval,
         has_history=lambda user: user > 0,
         idle=lambda user: 0,
         apply=lambda users, items, weights, timestamps: taken_in.extend(timestamps.tolist()),
@@ -150,7 +150,7 @@ def test_the_session_head_is_asked_just_before_each_event(monkeypatch: pytest.Mo
 
 def test_without_sessions_there_is_no_session_head(monkeypatch: pytest.MonkeyPatch) -> None:
     log, asked, retriever = followed(monkeypatch, 100)
-    retriever.idle = lambda user: SESSION + 1  # type: ignore[method-assign]
+    retriever.idle = lambda user: 30 * 60_000_000  # type: ignore[method-assign]
     assert ranker_trainer.train_session_ranker(retriever, log, 1, nothing) is None
     assert asked == []
 
