@@ -96,8 +96,14 @@ class RetrievalSettings(_Stage):
     sage: Positive = Field(default=200, description="from the GraphSAGE index")
     filter: Positive = Field(default=200, description="from the graph filter")
     popular: Positive = Field(default=100, description="from the recently popular")
+    taste: Positive = Field(default=100, description="from the walk that starts at the user's newest items")
     popularity_half_life_days: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
         default="auto", description="of the recent popularity, days; auto = chosen on validation by training"
+    )
+    session_minutes: float = Field(
+        default=30.0,
+        ge=0,
+        description="a user with an event so recent is in the middle of a session, minutes; 0 = no sessions",
     )
     history: Positive = Field(default=200, description="newest items of a user that walk and ranking look at")
 

@@ -50,6 +50,7 @@ class Learned:
 
     model: EmbeddingModel
     ranker: Ranker | None
+    session_ranker: Ranker | None
     choices: Choices
     texts: Float32
     basis_items: Float32
@@ -59,8 +60,9 @@ class Learned:
     def weights(self) -> dict[str, Float32]:
         """What is small and trained, for safetensors."""
         named = {f"model.{name}": array for name, array in self.model.arrays().items()}
-        if self.ranker is not None:
-            named |= {f"ranker.{name}": array for name, array in self.ranker.arrays().items()}
+        for part, head in (("ranker", self.ranker), ("session_ranker", self.session_ranker)):
+            if head is not None:
+                named |= {f"{part}.{name}": array for name, array in head.arrays().items()}
         return named
 
     def arrays(self) -> dict[str, Float32]:
@@ -75,16 +77,17 @@ class Learned:
     @classmethod
     def from_generation(cls, generation: Generation) -> Learned:
         """Read what `weights` and `arrays` wrote; raises GenerationError when parts are missing."""
-        ranker = _part(generation.weights, "ranker.")
+        heads = [_part(generation.weights, f"{part}.") for part in ("ranker", "session_ranker")]
         try:
             model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))
-            head = Ranker.from_arrays(ranker) if ranker else None
+            ranker, session_ranker = (Ranker.from_arrays(head) if head else None for head in heads)
         except KeyError as error:
             raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
         names = ("texts", "basis_items", "basis_users", "basis_values")
         return cls(
             model,
-            head,
+            ranker,
+            session_ranker,
             Choices.from_dict(generation.manifest.choices),
             *(np.array(generation.array(name)) for name in names),
         )

@@ -18,7 +18,7 @@ from graphrec.embedding.node_features import unit_rows
 from graphrec.errors import InputError
 from graphrec.open_workspace import OpenWorkspace
 from graphrec.ranking.explanation import evidence
-from graphrec.ranking.ranker import ranked
+from graphrec.ranking.ranker import head_for, ranked
 from graphrec.retrieval.retriever import SOURCES
 from graphrec.retrieval.text_search import TextSearch
 from graphrec.workspace import ingest
@@ -104,7 +104,10 @@ class Recommender(OpenWorkspace):
             if not include_seen:
                 hidden = np.union1d(hidden, retriever.seen(row)).astype(np.int32)
             personal = retriever.has_history(row)
-            ranker = state.learned.ranker if personal and state.learned is not None else None
+            learned = state.learned
+            ranker = None
+            if learned is not None:
+                ranker = head_for(retriever, row, learned.ranker, learned.session_ranker)
             candidates, best, scores = ranked(retriever, ranker, row, hidden, k)
             shown = tuple(
                 Recommendation(

@@ -34,14 +34,14 @@ def trained(trained_once: Path, world, encode, tmp_path_factory: pytest.TempPath
         fill(store, world)
         state, _ = open_state(config, store, encode, Generations(trained_once), pytest.fail)
         assert state.learned is not None
-        state.learned = replace(state.learned, ranker=any_ranker())
+        state.learned = replace(state.learned, ranker=any_ranker(0), session_ranker=any_ranker(1))
         state.refresh()
         state.publish(generations, "train", None, {})
     return config, generations.load(1)
 
 
-def any_ranker() -> Ranker:
-    rng, width = np.random.default_rng(0), len(NAMES)
+def any_ranker(seed: int) -> Ranker:
+    rng, width = np.random.default_rng(seed), len(NAMES)
     shapes = ((2, 4, width), (2, 4), (2, 3, 4), (2, 3), (2, 3))
     weights = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
     return Ranker(np.zeros(width, np.float32), np.full(width, 5, np.float32), *weights)
@@ -343,3 +343,11 @@ def test_a_generation_that_does_not_fit_is_skipped(world, trained, store, encode
     assert "other features" in warning
     with pytest.raises(GenerationError, match="other features"):
         Learned.from_generation(own.load(2))
+
+
+def test_both_heads_survive_a_generation(trained: tuple[Config, Generation]) -> None:
+    learned = Learned.from_generation(trained[1])
+    for seed, head in enumerate((learned.ranker, learned.session_ranker)):
+        assert head is not None
+        for name, array in any_ranker(seed).arrays().items():
+            np.testing.assert_array_equal(head.arrays()[name], array)

@@ -80,6 +80,7 @@ def test_a_list_says_where_it_comes_from(recommender: Recommender) -> None:
         "graphsage",
         "walk",
         "popular",
+        "recent taste",
     }
     assert found[0].title.split()[1] == found[0].item.removeprefix("i")
     assert json.loads(json.dumps(found.to_dict()))["items"][0]["item"] == found[0].item

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from graphrec.errors import NotTrainedError
-from graphrec.ranking.ranker import ranked
+from graphrec.ranking.ranker import head_for, ranked
 from graphrec.training.trainer import fit, retriever_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class GraphrecModel:
     def __init__(self, config: Config, texts: NDArray[np.float32], progress: Progress) -> None:
         self._config, self._texts, self._progress = config, texts, progress
         self._retriever: Retriever | None = None
-        self._ranker: Ranker | None = None
+        self._rankers: tuple[Ranker | None, Ranker | None] = (None, None)
         self.scores: NDArray[np.float32] = np.zeros((0, 0), np.float32)  # of the last lists
 
     def fit(self, interactions: Interactions) -> Self:
@@ -46,7 +46,7 @@ class GraphrecModel:
         log = interactions.by_time()
         trained = fit(log, self._texts, self._config, self._progress)
         fitted = copy.copy(self)
-        fitted._ranker = trained.ranker
+        fitted._rankers = trained.ranker, trained.session_ranker
         fitted._retriever = retriever_of(log, trained, self._texts, self._config)
         return fitted
 
@@ -60,8 +60,8 @@ class GraphrecModel:
         nothing = np.zeros(0, np.int32)
         for row, user in enumerate(users.tolist()):
             hidden = retriever.seen(user) if exclude_seen else nothing
-            ranker = self._ranker if retriever.has_history(user) else None
-            candidates, best, scores = ranked(retriever, ranker, user, hidden, k)
+            head = head_for(retriever, user, *self._rankers)
+            candidates, best, scores = ranked(retriever, head, user, hidden, k)
             lists[row, : len(best)] = candidates.numbers[best]
             self.scores[row, : len(best)] = scores
             self._progress("lists", row + 1, len(users))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrec.config import Config
+from graphrec.config import Config, RetrievalSettings
 from graphrec.errors import InputError
 from graphrec.evaluation.baselines import DAY, ItemKNN, LinearFilter, MostPopular, RecentlyPopular
 from graphrec.evaluation.block_means import mean_over_blocks
@@ -94,7 +94,7 @@ def files_task(train: Path, test: Path) -> Task:
     """Read a pair of files in the LightGCN format.
 
     They carry no time: the training pairs get moments in an order drawn once from a fixed seed, so that "newest slice"
-    is a random hold-out of the training file. The test file is only ever asked for.
+    is a random hold-out of the training file, and there are no sessions. The test file is only ever asked for.
     """
     split = from_files(train, test)
     order = np.random.default_rng(0).permutation(len(split.train))
@@ -105,7 +105,7 @@ def files_task(train: Path, test: Path) -> Task:
         users=[str(user) for user in range(timed.n_users)],
         items=[str(item) for item in range(timed.n_items)],
         texts=np.zeros((timed.n_items, 0), np.float32),
-        config=Config(),
+        config=Config(retrieval=RetrievalSettings(session_minutes=0)),
     )
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrec.retrieval.retriever import DAY, FILTER, POPULAR, POPULARITY_FLOOR, SAGE
+from graphrec.retrieval.retriever import DAY, FILTER, POPULAR, POPULARITY_FLOOR, SAGE, TASTE
+from graphrec.retrieval.taste import taste_vector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +32,10 @@ NAMES = (
     "filtered_share",
     "walk",
     "walk_share",
+    "taste_walk",
+    "taste_walk_share",
+    "taste",
+    "newest",
     "recent_popularity",
     "lasting_popularity",
     "trend",
@@ -42,6 +47,7 @@ NAMES = (
     "from_graphsage",
     "from_filter",
     "from_popular",
+    "from_taste",
 )
 
 _WALK_FLOOR = 1e-4
@@ -56,37 +62,39 @@ def pair_features(retriever: Retriever, candidates: Candidates) -> Float32:
     lasting_popularity = lasting.log_scores(POPULARITY_FLOOR, numbers)
     now = recent.newest
     degrees = retriever.graph.arrays.item_length[numbers]
-    user_degree, user_idle = 0, 0.0
-    if candidates.user < retriever.graph.n_users:
-        items, _, times = retriever.graph.user_row(candidates.user)
-        user_degree = len(items)
-        user_idle = (now - int(times.max())) / DAY if user_degree else 0.0
     items = retriever.speaking(candidates.user)[0]
-    nearest = [*_nearest(retriever.vectors(numbers), retriever.vectors(items))]
+    vectors, item_vectors = retriever.vectors(numbers), retriever.vectors(items)
+    nearest = [*_nearest(vectors, item_vectors)]
     nearest += _nearest(retriever.texts(numbers), retriever.texts(items))
-    best_filtered = float(candidates.filtered.max(initial=0.0))
-    best_walk = float(candidates.walk.max(initial=0.0))
     columns = (
         candidates.score,
         10.0 * candidates.cosine,
         *(10.0 * column for column in nearest),
-        np.log(np.maximum(candidates.filtered, 0) + _WALK_FLOOR),
-        candidates.filtered / best_filtered if best_filtered > 0 else candidates.filtered,
-        np.log(candidates.walk + _WALK_FLOOR),
-        candidates.walk / best_walk if best_walk > 0 else candidates.walk,
+        *_strength(candidates.filtered),
+        *_strength(candidates.walk),
+        *_strength(candidates.taste),
+        10.0 * (vectors @ taste_vector(item_vectors)),
+        10.0 * (vectors @ item_vectors[0]) if len(items) else np.zeros(len(numbers)),
         recent_popularity,
         lasting_popularity,
         recent_popularity - lasting_popularity,
         np.log1p(degrees),
         np.log1p(np.maximum(now - recent.last[numbers], 0) / DAY),
         np.log1p(np.maximum(now - recent.first[numbers], 0) / DAY),
-        np.full(len(numbers), np.log1p(user_degree)),
-        np.full(len(numbers), np.log1p(max(user_idle, 0.0))),
+        np.full(len(numbers), np.log1p(len(retriever.seen(candidates.user)))),
+        np.full(len(numbers), np.log1p(retriever.idle(candidates.user) / DAY)),
         (candidates.sources & SAGE) > 0,
         (candidates.sources & FILTER) > 0,
         (candidates.sources & POPULAR) > 0,
+        (candidates.sources & TASTE) > 0,
     )
     return np.column_stack(columns).astype(np.float32)
+
+
+def _strength(walk: Float32) -> tuple[Float32, Float32]:
+    """Scores of a walk as logarithms, and as shares of the user's best."""
+    best = walk.max(initial=np.float32(0))
+    return np.log(np.maximum(walk, 0) + np.float32(_WALK_FLOOR)), walk / best if best > 0 else walk
 
 
 def _nearest(candidates: Float32, items: Float32) -> tuple[Float32, Float32]:

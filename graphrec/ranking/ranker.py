@@ -69,6 +69,21 @@ class Ranker:
         return ranker
 
 
+_MINUTE = 60_000_000  # microseconds
+
+
+def in_session(retriever: Retriever, user: int) -> bool:
+    """Whether the newest event of a user with a history is so new that the next is about to follow."""
+    return retriever.has_history(user) and retriever.idle(user) < retriever.settings.session_minutes * _MINUTE
+
+
+def head_for(retriever: Retriever, user: int, ranker: Ranker | None, session_ranker: Ranker | None) -> Ranker | None:
+    """The head that orders a user's list: the session's in the middle of one; None = the order of retrieval."""
+    if session_ranker is not None and in_session(retriever, user):
+        return session_ranker
+    return ranker if retriever.has_history(user) else None
+
+
 def ranked(
     retriever: Retriever, ranker: Ranker | None, user: int, exclude: Int32, k: int
 ) -> tuple[Candidates, Int64, Float32]:

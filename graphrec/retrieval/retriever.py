@@ -17,6 +17,7 @@ from graphrec.graph.interaction_graph import EdgeChanges, InteractionGraph
 from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.graph_filter import GraphFilter
 from graphrec.retrieval.popularity import Popularity
+from graphrec.retrieval.taste import NEWEST, recency_weights
 from graphrec.retrieval.vector_index import VectorIndex
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ DAY = 86_400_000_000  # microseconds
 POPULARITY_FLOOR = 0.1  # events: keeps the logarithm of an item nobody touched finite
 LONG_POPULARITY = 6.0  # half-life of the slower popularity, in those of the recent one
 
-SAGE, FILTER, POPULAR = 1, 2, 4
-SOURCES = {SAGE: "graphsage", FILTER: "graph filter", POPULAR: "popular"}
+SAGE, FILTER, POPULAR, TASTE = 1, 2, 4, 8
+SOURCES = {SAGE: "graphsage", FILTER: "graph filter", POPULAR: "popular", TASTE: "recent taste"}
 _POOL = 2  # the walk names this many times as many items as the filter may offer
 
 
@@ -43,8 +44,9 @@ _POOL = 2  # the walk names this many times as many items as the filter may offe
 class Candidates:
     """What retrieval offers one user; columns of equal length, one row a candidate.
 
-    numbers: item numbers, int32. sources: which sources offered it, a sum of SAGE, FILTER and POPULAR.
-    cosine: of the GraphSAGE vectors; walk: two-hop score; filtered: filter score; score: the retrieval score. float32.
+    numbers: item numbers, int32. sources: which sources offered it, a sum of SAGE, FILTER, POPULAR and TASTE.
+    cosine: of the GraphSAGE vectors; walk: two-hop score; filtered: filter score; score: the retrieval score; taste:
+    two-hop score from the newest items. float32.
     """
 
     user: int
@@ -54,6 +56,7 @@ class Candidates:
     walk: Float32
     filtered: Float32
     score: Float32
+    taste: Float32
 
 
 class Retriever:
@@ -168,6 +171,11 @@ class Retriever:
         """Items the user has any edge with, int32."""
         return self.graph.user_row(user)[0] if user < self.graph.n_users else np.zeros(0, np.int32)
 
+    def idle(self, user: int) -> int:
+        """From a user's newest event to the newest of all, microseconds; 0 for a user without any."""
+        times = self.graph.user_row(user)[2] if user < self.graph.n_users else np.zeros(0, np.int64)
+        return max(self.recent.newest - int(times.max()), 0) if len(times) else 0
+
     def popular(self, k: int, exclude: Int32) -> Int32:
         """The k recently most popular items that had an event at all, best first, int32."""
         counts = self.recent.counts()
@@ -184,18 +192,17 @@ class Retriever:
         sources = np.zeros(n_items, np.uint8)
         sources[self.popular(max(self.settings.popular, at_least), exclude)] |= POPULAR
         degrees = self.graph.arrays.item_length
-        walk, taste = np.zeros(n_items, np.float32), None
+        walk = taste = np.zeros(n_items, np.float32)
         query = self.query(user)
-        if self.has_history(user):
-            seeds, weights = self.speaking(user)
-            walk = self.filter.walk(self.graph.arrays, user, seeds, weights)
-            taste = self.filter.coordinates(seeds, weights, degrees[seeds])
-            wanted = max(self.settings.filter, at_least)
-            allowed = walk.copy()
-            allowed[exclude] = 0
-            pool = largest(allowed, _POOL * wanted)
-            pool = pool[allowed[pool] > 0]
-            sources[pool[largest(self.filter.scores(pool, walk[pool], taste, degrees[pool]), wanted)]] |= FILTER
+        items, weights = self.speaking(user)
+        coordinates = self.filter.coordinates(items, weights, degrees[items])
+        if len(items):
+            walk = self.filter.walk(self.graph.arrays, user, items, weights)
+            pool = _best(walk, exclude, _POOL * max(self.settings.filter, at_least))
+            filtered = self.filter.scores(pool, walk[pool], coordinates, degrees[pool])
+            sources[pool[largest(filtered, max(self.settings.filter, at_least))]] |= FILTER
+            taste = self.filter.walk(self.graph.arrays, user, items[:NEWEST], recency_weights(len(items)))
+            sources[_best(taste, exclude, max(self.settings.taste, at_least))] |= TASTE
         if query is not None and self.index is not None:
             _, found = self.index.search(query[None], max(self.settings.sage, at_least), exclude)
             sources[found[found >= 0]] |= SAGE
@@ -209,8 +216,10 @@ class Retriever:
         order = np.argsort(-score, kind="stable")
         numbers = numbers[order]
         walked = walk[numbers]
-        filtered = walked if taste is None else self.filter.scores(numbers, walked, taste, degrees[numbers])
-        return Candidates(user, numbers, sources[numbers], cosine[order], walked, filtered, score[order])
+        filtered = self.filter.scores(numbers, walked, coordinates, degrees[numbers])
+        return Candidates(
+            user, numbers, sources[numbers], cosine[order], walked, filtered, score[order], taste[numbers]
+        )
 
     def vectors(self, numbers: Int32) -> Float32:
         """GraphSAGE vectors of length one of some items, float32 (n, d); d = 0 without a model."""
@@ -225,12 +234,13 @@ class Retriever:
         return self._texts[numbers].astype(np.float32)
 
     def speaking(self, user: int) -> tuple[Int32, Float32]:
-        """The user's newest items that speak for it, and their weights with sum one; both empty without a history."""
+        """The user's items that speak for it, newest first, and their weights of sum one; empty without a history."""
         if not self.has_history(user):
             return np.zeros(0, np.int32), np.zeros(0, np.float32)
         items, weights, times = self.graph.user_row(user)
         positive = np.flatnonzero(weights > FADED)
-        newest = positive[np.argsort(-times[positive], kind="stable")[: self.settings.history]]
+        # Of one time stamp, the later in the row is the newer: a row keeps the order in which its items came.
+        newest = positive[np.argsort(times[positive], kind="stable")[::-1][: self.settings.history]]
         return items[newest], weights[newest] / weights[newest].sum()
 
     def _index_rows(self, numbers: Int32) -> None:
@@ -243,6 +253,14 @@ class Retriever:
         self._clock = self.recent.clock
         which = np.arange(len(rows), dtype=np.int32) if everything else numbers
         rows[which, -1] = self.model.popularity_weight * self.recent.log_scores(POPULARITY_FLOOR, which)
+
+
+def _best(scores: Float32, exclude: Int32, k: int) -> Int32:
+    """The k items with the largest positive scores, without the excluded ones, best first."""
+    allowed = scores.copy()
+    allowed[exclude] = 0
+    best = largest(allowed, k)
+    return best[allowed[best] > 0]
 
 
 def largest(values: NDArray[np.floating], k: int) -> Int32:

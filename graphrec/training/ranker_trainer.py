@@ -1,4 +1,4 @@
-"""The ranking head from the newest slice of the log: real candidates, features that have not absorbed the answers.
+"""The ranking heads from the newest slice of the log: real candidates, features that have not absorbed the answers.
 
 Listwise softmax over a user's candidates; several seeds are averaged, because one head's noise is as large as the gain
 of a feature, and each stops at its best epoch on users it has not learned from. On few users a head can be worse than
@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from graphrec.ranking.pair_features import NAMES, pair_features
-from graphrec.ranking.ranker import Ranker
+from graphrec.ranking.ranker import Ranker, in_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from graphrec.events.interactions import Interactions
     from graphrec.retrieval.retriever import Retriever
 
     Float32 = NDArray[np.float32]
@@ -33,6 +34,7 @@ _FEWEST_STEPS = 200  # more epochs where so few users make so few batches
 _USERS_A_BATCH = 64
 _LEARNING_RATE = 4e-3
 _MOST_USERS = 8_000
+_MOST_SESSION_EVENTS = 3_000
 _HELD_OUT = 0.2
 _FEWEST_USERS = 20  # under this there is nothing to learn a head from
 
@@ -62,7 +64,21 @@ def train_ranker(
 
     None when too few users have a hit, or when the heads order no better than retrieval does.
     """
-    lists = _lists(retriever, users, items, progress)
+    return _trained(_lists(retriever, users, items, progress), seeds)
+
+
+def train_session_ranker(
+    retriever: Retriever, newest: Interactions, seeds: int, progress: Callable[[int, int], None]
+) -> Ranker | None:
+    """Fit on the next item of users in the middle of a session; `newest` are the events after the retriever's state.
+
+    The retriever takes them in, one after the other, so that each list is made from what serving would have known. None
+    as in `train_ranker`.
+    """
+    return _trained(_session_lists(retriever, newest, progress), seeds)
+
+
+def _trained(lists: Lists | None, seeds: int) -> Ranker | None:
     if lists is None:
         return None
     mean, deviation = _standard(lists)
@@ -93,6 +109,31 @@ def _lists(retriever: Retriever, users: Int32, items: Int32, progress: Callable[
         if labels.any():
             rows.append((pair_features(retriever, candidates), labels))
         progress(position + 1, len(chosen))
+    return _padded(rows)
+
+
+def _session_lists(retriever: Retriever, newest: Interactions, progress: Callable[[int, int], None]) -> Lists | None:
+    asked = np.flatnonzero(newest.weights > 0)
+    if len(asked) > _MOST_SESSION_EVENTS:
+        asked = np.sort(np.random.default_rng(0).choice(asked, _MOST_SESSION_EVENTS, replace=False))
+    rows: list[tuple[Float32, NDArray[np.bool_]]] = []
+    done = 0
+    for count, position in enumerate(asked.tolist(), start=1):
+        passed = newest.take(slice(done, position))
+        retriever.apply(passed.users, passed.items, passed.weights, passed.timestamps)
+        done = position
+        user = int(newest.users[position])
+        if in_session(retriever, user):
+            candidates = retriever.candidates(user, retriever.seen(user))
+            labels = candidates.numbers == newest.items[position]
+            if labels.any():
+                rows.append((pair_features(retriever, candidates), labels))
+        progress(count, len(asked))
+    return _padded(rows)
+
+
+def _padded(rows: list[tuple[Float32, NDArray[np.bool_]]]) -> Lists | None:
+    """Features (c, f) and labels (c,) of each list side by side; None for too few."""
     if len(rows) < _FEWEST_USERS:
         return None
     width = max(len(labels) for _, labels in rows)

@@ -20,7 +20,7 @@ from graphrec.live_state import Learned, LiveState
 from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.retriever import DAY, Retriever
 from graphrec.training.choosing import choose
-from graphrec.training.ranker_trainer import train_ranker
+from graphrec.training.ranker_trainer import train_ranker, train_session_ranker
 from graphrec.training.sage_trainer import train_embedding
 from graphrec.training.time_cuts import decayed_edges, new_pairs
 
@@ -51,6 +51,7 @@ class Trained:
     basis: SpectralBasis
     choices: Choices
     ranker: Ranker | None
+    session_ranker: Ranker | None
     seconds: dict[str, float]
 
 
@@ -62,10 +63,23 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
     log, texts = log_of(state, store), state.all_text_vectors()
     trained = fit(log, texts, state.config, progress)
     basis = trained.basis
-    learned = Learned(trained.model, trained.ranker, trained.choices, texts, basis.items, basis.users, basis.values)
+    learned = Learned(
+        trained.model,
+        trained.ranker,
+        trained.session_ranker,
+        trained.choices,
+        texts,
+        basis.items,
+        basis.users,
+        basis.values,
+    )
     renewed = LiveState(state.config, store, encode, learned, catalogue_offset=state.catalogue.offset)
     renewed.refresh(progress)
-    return renewed, {"cpu_seconds": trained.seconds, "ranking_head": trained.ranker is not None}
+    return renewed, {
+        "cpu_seconds": trained.seconds,
+        "ranking_head": trained.ranker is not None,
+        "session_head": trained.session_ranker is not None,
+    }
 
 
 def log_of(state: LiveState, store: EventStore) -> Interactions:
@@ -86,14 +100,14 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
     started = time.process_time()
     cut = int((1 - config.training.slice_share) * len(log))
     base, newest = log.take(slice(cut)), log.take(slice(cut, None))
-    ranker, choices, chosen = None, Choices().under(config), started
+    ranker, session_ranker, choices, chosen = None, None, Choices().under(config), started
     if len(base):
         basis = _basis(base, config)
         users, items = new_pairs(newest, decayed_edges(base, config.graph.half_life_days * DAY))
         choices = choose(base, basis, newest, users, items, config, progress)
         chosen = time.process_time()
         model = _embed(base, basis, texts, config, choices, lambda done, all_: progress("embedding, base", done, all_))
-        retriever = retriever_of(base, Trained(model, basis, choices, None, {}), texts, config)
+        retriever = retriever_of(base, Trained(model, basis, choices, None, None, {}), texts, config)
         ranker = train_ranker(
             retriever,
             users,
@@ -101,12 +115,15 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
             config.training.ranker_seeds,
             lambda done, all_: progress("ranking head", done, all_),
         )
+        session_ranker = train_session_ranker(
+            retriever, newest, config.training.ranker_seeds, lambda done, all_: progress("session head", done, all_)
+        )
     ranked = time.process_time()
     basis = _basis(log, config)
     model = _embed(log, basis, texts, config, choices, lambda done, all_: progress("embedding, whole log", done, all_))
     ended = time.process_time()
-    seconds = {"choices": chosen - started, "base and ranking head": ranked - chosen, "whole log": ended - ranked}
-    return Trained(model, basis, choices, ranker, seconds)
+    seconds = {"choices": chosen - started, "base and ranking heads": ranked - chosen, "whole log": ended - ranked}
+    return Trained(model, basis, choices, ranker, session_ranker, seconds)
 
 
 def retriever_of(log: Interactions, trained: Trained, texts: Float32, config: Config) -> Retriever:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from graphrec.config import Config
+from graphrec.config import Config, RetrievalSettings
 from graphrec.errors import GenerationError
 from graphrec.ranking.pair_features import NAMES, pair_features
-from graphrec.ranking.ranker import Ranker, ranked
+from graphrec.ranking.ranker import Ranker, head_for, ranked
 from graphrec.retrieval.retriever import DAY, Retriever
 
 WIDTH = len(NAMES)
@@ -104,3 +104,19 @@ def test_nobody_and_nothing_can_be_ranked(retriever: Retriever) -> None:
     assert len(ranked(retriever, new_ranker(), 99, NOTHING, 10)[1]) == 5
     found, best, scores = ranked(retriever, new_ranker(), 0, np.arange(6, dtype=np.int32), 10)
     assert (len(found.numbers), len(best), len(scores)) == (0, 0, 0)
+
+
+def test_who_is_in_a_session_gets_its_head() -> None:
+    retriever = Retriever(Config(), None)
+    retriever.add_items(np.zeros((2, 0), np.float32))
+    now, session_length = 10 * DAY, DAY // 48
+    users, items = np.array([0, 1, 2, 3, 3], np.int32), np.array([0, 1, 1, 0, 0], np.int32)
+    times = np.array([now, now - session_length + 1_000_000, now - session_length, now, now])
+    retriever.apply(users, items, np.array([1.0, 1.0, 1.0, 1.0, -1.0]), times)
+    returning, session = new_ranker(seed=1), new_ranker(seed=2)
+    chosen = [head_for(retriever, user, returning, session) for user in range(5)]
+    assert chosen == [session, session, returning, None, None]  # 3 has taken everything back
+    assert [head_for(retriever, user, returning, None) for user in range(4)] == [*[returning] * 3, None]
+    assert [head_for(retriever, user, None, session) for user in range(4)] == [session, session, None, None]
+    without = Retriever(Config(retrieval=RetrievalSettings(session_minutes=0)), None, retriever.graph)
+    assert [head_for(without, user, returning, session) for user in range(4)] == [*[returning] * 3, None]

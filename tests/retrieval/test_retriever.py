@@ -11,7 +11,7 @@ from graphrec.embedding.embedding_model import EmbeddingModel
 from graphrec.embedding.graphsage import SageWeights
 from graphrec.embedding.node_features import FeatureMap, unit_rows
 from graphrec.graph.interaction_graph import InteractionGraph
-from graphrec.retrieval.retriever import DAY, POPULAR, POPULARITY_FLOOR, SAGE, WALK, Candidates, Retriever
+from graphrec.retrieval.retriever import DAY, POPULAR, POPULARITY_FLOOR, SAGE, TASTE, WALK, Candidates, Retriever
 
 INPUTS, HIDDEN, OUTPUTS = 5, 8, 4
 N_USERS, N_ITEMS = 6, 12
@@ -63,7 +63,7 @@ def same(one: Candidates, other: Candidates) -> None:
     first, second = np.argsort(one.numbers), np.argsort(other.numbers)
     for name in ("numbers", "sources"):
         np.testing.assert_array_equal(getattr(one, name)[first], getattr(other, name)[second])
-    for name in ("cosine", "walk", "score"):
+    for name in ("cosine", "walk", "score", "taste"):
         np.testing.assert_allclose(getattr(one, name)[first], getattr(other, name)[second], atol=1e-5 * 7)
 
 
@@ -128,7 +128,7 @@ def test_the_score_is_the_one_that_was_trained(retriever: Retriever) -> None:
 
 
 def test_each_source_offers_its_best() -> None:
-    settings = {"sage": 3, "walk": 2, "popular": 2}
+    settings = {"sage": 3, "walk": 2, "popular": 2, "taste": 1}
     retriever = new_retriever(**settings)
     rng = np.random.default_rng(0)
     log = [(int(rng.integers(N_USERS)), int(rng.integers(N_ITEMS)), 1.0, float(rng.uniform(1, 9))) for _ in range(40)]
@@ -141,15 +141,16 @@ def test_each_source_offers_its_best() -> None:
         assert not set(exclude.tolist()) & set(all_of_them.numbers.tolist())
         assert len(all_of_them.numbers) == N_ITEMS - len(exclude)
         by_number = np.argsort(all_of_them.numbers)  # which decides between equals
-        numbers, score, walk = (
-            column[by_number] for column in (all_of_them.numbers, all_of_them.score, all_of_them.walk)
+        numbers, score, walk, taste = (
+            getattr(all_of_them, name)[by_number] for name in ("numbers", "score", "walk", "taste")
         )
         expected = {
             SAGE: numbers[np.argsort(-score, kind="stable")],
             WALK: numbers[np.argsort(-walk, kind="stable")][: np.count_nonzero(walk)],
+            TASTE: numbers[np.argsort(-taste, kind="stable")][: np.count_nonzero(taste)],
             POPULAR: numbers[np.argsort(-retriever.recent.counts()[numbers], kind="stable")],
         }
-        for source, limit in zip((SAGE, WALK, POPULAR), settings.values(), strict=True):
+        for source, limit in zip((SAGE, WALK, POPULAR, TASTE), settings.values(), strict=True):
             offered = set(found.numbers[(found.sources & source) > 0].tolist())
             assert offered == set(expected[source][:limit].tolist())
         assert (found.sources > 0).all()
@@ -282,7 +283,7 @@ def test_without_a_model_graph_and_popularity_answer() -> None:
     assert retriever.index is None
     found = retriever.candidates(0, retriever.seen(0))
     assert found.numbers.tolist() == [1]
-    assert found.sources.tolist() == [WALK | POPULAR]
+    assert found.sources.tolist() == [WALK | POPULAR | TASTE]
 
 
 @pytest.mark.parametrize("trained", [True, False])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from graphrec.config import Config
+from graphrec.events.interactions import Interactions
 from graphrec.ranking.pair_features import NAMES
 from graphrec.retrieval.retriever import Candidates, Retriever
 from graphrec.training import ranker_trainer
@@ -31,7 +32,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, Retriever]:
     empty = np.zeros(WIDTH, np.float32)
     retriever = SimpleNamespace(
         seen=lambda user: np.zeros(0, np.int32),
-        candidates=lambda user, exclude: Candidates(user, numbers, empty.astype(np.uint8), empty, empty, empty),
+        candidates=lambda user, exclude: Candidates(user, numbers, empty.astype(np.uint8), *[empty] * 4),
     )
     monkeypatch.setattr(ranker_trainer, "pair_features", lambda _, candidates: features[candidates.user])
     return features, retriever  # type: ignore[return-value]
@@ -104,6 +105,54 @@ def test_a_user_with_several_hits_is_one_list(planted) -> None:
     assert lists.labels.shape == (25, WIDTH)
     assert lists.labels[0].tolist() == [0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
     np.testing.assert_array_equal(lists.features.numpy(), features[:25])
+
+
+def followed(monkeypatch: pytest.MonkeyPatch, m: int) -> tuple[Interactions, list[tuple[int, int]], Retriever]:
+    """A log of `m` events, a retriever that only counts what it has taken in, and what it was asked at which count.
+
+    The item that comes is the candidate with the largest planted feature; user 0 is never in a session.
+    """
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((m, WIDTH, len(NAMES))).astype(np.float32)
+    users = rng.integers(0, 5, m).astype(np.int32)
+    log = Interactions(users, best_items(features), np.arange(m), np.where(np.arange(m) % 7, 1.0, -1.0), 5, WIDTH)
+    numbers, empty = np.arange(WIDTH, dtype=np.int32), np.zeros(WIDTH, np.float32)
+    taken_in: list[int] = []
+    asked: list[tuple[int, int]] = []
+
+    def candidates(user: int, exclude: object) -> Candidates:
+        asked.append((user, len(taken_in)))
+        return Candidates(user, numbers, empty.astype(np.uint8), *[empty] * 4)
+
+    retriever = SimpleNamespace(
+        seen=lambda user: np.zeros(0, np.int32),
+        candidates=candidates,
+        settings=Config().retrieval,
+        has_history=lambda user: user > 0,
+        idle=lambda user: 0,
+        apply=lambda users, items, weights, timestamps: taken_in.extend(timestamps.tolist()),
+    )
+    monkeypatch.setattr(ranker_trainer, "pair_features", lambda *_: features[len(taken_in)])
+    return log, asked, retriever  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("most", [1000, 60])
+def test_the_session_head_is_asked_just_before_each_event(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(ranker_trainer, "_MOST_SESSION_EVENTS", most)
+    log, asked, retriever = followed(monkeypatch, 300)
+    head = ranker_trainer.train_session_ranker(retriever, log, 1, nothing)
+    assert head is not None
+    assert all(log.users[position] == user > 0 and log.weights[position] > 0 for user, position in asked)
+    possible = [(int(user), at) for at, user in enumerate(log.users) if user > 0 and log.weights[at] > 0]
+    assert asked == (possible if most > 300 else sorted(set(asked) & set(possible), key=lambda pair: pair[1]))
+    assert most < 300 or head.deviation[PLANTED] == pytest.approx(1, rel=0.1)
+
+
+def test_without_sessions_there_is_no_session_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, asked, retriever = followed(monkeypatch, 100)
+    retriever.idle = lambda user: 30 * 60_000_000  # type: ignore[method-assign]
+    assert ranker_trainer.train_session_ranker(retriever, log, 1, nothing) is None
+    assert asked == []
 
 
 class Fixed(torch.nn.Module):

@@ -57,7 +57,7 @@ def test_training_gives_a_state_at_the_same_offset(state: LiveState, words, monk
     assert renewed.learned is not None
     assert renewed.learned.ranker is not None
     assert metrics["ranking_head"] is True
-    assert set(stages) == {"embedding, base", "ranking head", "embedding, whole log", "graph"}
+    assert set(stages) == {"embedding, base", "ranking head", "session head", "embedding, whole log", "graph"}
     for steps in stages.values():
         assert steps[-1][0] == steps[-1][1]
         assert steps == sorted(steps)
@@ -90,6 +90,7 @@ def test_the_head_sees_only_what_came_before_its_slice(state: LiveState, monkeyp
         met.update(retriever=retriever, pairs=set(zip(users.tolist(), items.tolist(), strict=True)), seeds=seeds)
 
     monkeypatch.setattr(trainer, "train_ranker", noting)
+    monkeypatch.setattr(trainer, "train_session_ranker", lambda *arguments: None)
     trained = fit(log, state.all_text_vectors(), CONFIG, lambda stage, done, total: None)
     assert trained.ranker is None
     cut = int(0.8 * len(log))

@@ -1,0 +1,36 @@
+"""Recent taste: what a user's newest items say, the newest most.
+
+The r-th newest item, r = 0 the newest, weighs (1 + r)^-3/2. GraphSAGE's user vector and the walk weigh a whole history
+by what was done and how long ago; the next click mostly follows from the last few. Both forms of recent taste, a mean
+of item vectors and a two-hop walk from those items, are computed inside the request, so the newest event is in them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graphrec.embedding.node_features import unit_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float32 = NDArray[np.float32]
+
+NEWEST = 50  # items that count
+_FADING = 1.5
+
+
+def recency_weights(n: int) -> Float32:
+    """Weights of n items, newest first, with sum one, float32 (min(n, NEWEST),)."""
+    weights = (1.0 + np.arange(min(n, NEWEST))) ** -_FADING
+    shares: Float32 = (weights / weights.sum()).astype(np.float32)
+    return shares
+
+
+def taste_vector(vectors: Float32) -> Float32:
+    """Mean of a user's item vectors (n, d), newest first, by recency, float32 (d,) of length one; zeros without any."""
+    mean: Float32 = recency_weights(len(vectors)) @ vectors[:NEWEST]
+    unit: Float32 = unit_rows(mean[None])[0]
+    return unit
