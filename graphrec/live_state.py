@@ -20,6 +20,7 @@ from graphrec.generation import Manifest
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.graph.vocabulary import Vocabulary
 from graphrec.ranking.ranker import Ranker
+from graphrec.retrieval.cold_items import ColdItems, ColdModel
 from graphrec.retrieval.retriever import DAY, Retriever
 
 if TYPE_CHECKING:
@@ -53,34 +54,39 @@ class Learned:
     coordinates: Float32
     basis_users: Float32
     basis_values: Float32
+    cold: ColdModel | None = None
 
     def weights(self) -> dict[str, Float32]:
         """What is small and trained, for safetensors."""
         named = {f"model.{name}": array for name, array in self.model.arrays().items()}
         if self.ranker is not None:
             named |= {f"ranker.{name}": array for name, array in self.ranker.arrays().items()}
+        if self.cold is not None:
+            named |= {f"cold.{name}": array for name, array in self.cold.arrays().items()}
         return named
 
     def arrays(self) -> dict[str, Float32]:
         """What has a row a node."""
-        return {
+        rows = {
             "texts": self.texts,
             "coordinates": self.coordinates,
             "basis_users": self.basis_users,
             "basis_values": self.basis_values,
         }
+        return rows if self.cold is None else rows | {"cold_vectors": self.cold.vectors}
 
     @classmethod
     def from_generation(cls, generation: Generation) -> Learned:
         """Read what `weights` and `arrays` wrote; raises GenerationError when parts are missing."""
-        ranker = _part(generation.weights, "ranker.")
+        ranker, cold = _part(generation.weights, "ranker."), _part(generation.weights, "cold.")
         try:
             model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))
             head = Ranker.from_arrays(ranker) if ranker else None
+            new = ColdModel.from_arrays(cold, np.array(generation.array("cold_vectors"))) if cold else None
         except KeyError as error:
             raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
         names = ("texts", "coordinates", "basis_users", "basis_values")
-        return cls(model, head, *(np.array(generation.array(name)) for name in names))
+        return cls(model, head, *(np.array(generation.array(name)) for name in names), cold=new)
 
 
 class LiveState:
@@ -117,6 +123,9 @@ class LiveState:
         if snapshot is not None and usable:
             graph = InteractionGraph.from_state(snapshot.part("graph"), config.graph.half_life_days * DAY)
         self.retriever = Retriever(config, None if learned is None else learned.model, graph)
+        self.cold: ColdItems | None = None  # None where there are no texts to tell new items by
+        if learned is not None and learned.cold is not None:
+            self.cold = ColdItems(learned.cold, self.retriever, config.cold)
         if learned is None:
             return
         self.texts, self.coordinates = learned.texts, learned.coordinates
@@ -173,6 +182,8 @@ class LiveState:
         self.retriever.add_items(self._features(new), self._centred(new))
         if len(old):
             self.retriever.change_items(old, self._features(old), self._centred(old))
+            if self.cold is not None:
+                self.cold.forget(old)
 
     def all_text_vectors(self) -> Float32:
         """Text vectors of all items, float32 (n_items, t); t = 0 where no item has a text."""

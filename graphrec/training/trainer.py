@@ -18,6 +18,7 @@ from graphrec.errors import InputError
 from graphrec.events.interactions import Interactions
 from graphrec.live_state import Learned, LiveState
 from graphrec.retrieval.retriever import DAY, Retriever
+from graphrec.training.cold_trainer import train_cold
 from graphrec.training.ranker_trainer import train_ranker
 from graphrec.training.sage_trainer import train_embedding
 from graphrec.training.time_cuts import decayed_edges, new_pairs
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from graphrec.events.store import EventStore
     from graphrec.live_state import Encode
     from graphrec.ranking.ranker import Ranker
+    from graphrec.retrieval.cold_items import ColdModel
 
     Float32 = NDArray[np.float32]
     Progress = Callable[[str, int, int], None]
@@ -49,6 +51,7 @@ class Trained:
     basis: SpectralBasis
     coordinates: Float32
     ranker: Ranker | None
+    cold: ColdModel | None
     seconds: dict[str, float]
 
 
@@ -60,7 +63,13 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
     log, texts = log_of(state, store), state.all_text_vectors()
     trained = fit(log, texts, state.config, progress)
     learned = Learned(
-        trained.model, trained.ranker, texts, trained.coordinates, trained.basis.users, trained.basis.values
+        trained.model,
+        trained.ranker,
+        texts,
+        trained.coordinates,
+        trained.basis.users,
+        trained.basis.values,
+        trained.cold,
     )
     renewed = LiveState(state.config, store, encode, learned, catalogue_offset=state.catalogue.offset)
     renewed.refresh(progress)
@@ -100,10 +109,14 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
     model, basis, coordinates = _embed(
         log, texts, config, lambda done, all_: progress("embedding, whole log", done, all_)
     )
-    ended = time.process_time()
-    return Trained(
-        model, basis, coordinates, ranker, {"base and ranking head": ranked - started, "whole log": ended - ranked}
-    )
+    embedded = time.process_time()
+    cold = train_cold(log, model.features.centred(texts), config.training.seed)
+    seconds = {
+        "base and ranking head": ranked - started,
+        "whole log": embedded - ranked,
+        "cold items": time.process_time() - embedded,
+    }
+    return Trained(model, basis, coordinates, ranker, cold, seconds)
 
 
 def retriever_of(
