@@ -134,6 +134,7 @@ class ColdItems:
 
     def scores(self, user: int, numbers: Int32) -> Float32:
         """How well described items suit a user's newest items, float32 (len(numbers),); zeros without a history."""
+        self._read(numbers)
         items = self._retriever.speaking(user)[0]
         items = items[self._read(items) | self._has_vector(items)]
         if not len(items) or not len(numbers):
@@ -150,7 +151,9 @@ class ColdItems:
         items = items[self._read(items) & (items != item)]
         if not len(items):
             return None
-        near = self._affinities(items, np.array([item], np.int32))[:, 0]
+        one = np.array([item], np.int32)
+        self._read(one)
+        near = self._affinities(items, one)[:, 0]
         return int(items[near.argmax()]) if near.max() > 0 else None
 
     def into_places(
