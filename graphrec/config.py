@@ -93,7 +93,7 @@ class RetrievalSettings(_Stage):
 class ColdSettings(_Stage):
     """Places of a list reserved for items that hardly anybody has chosen yet."""
 
-    slots: tuple[Positive, ...] = Field(default=(10, 20), description="reserved places, 1 = the first; [] = none")
+    slots: tuple[Positive, ...] = Field(default=(20,), description="reserved places, 1 = the first; [] = none")
     auto: bool = Field(default=True, description="reserve none where training finds that texts say too little")
     leave_after: Positive = Field(default=5, description="users after which an item is cold no more")
 

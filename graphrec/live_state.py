@@ -86,7 +86,8 @@ class Learned:
         except KeyError as error:
             raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
         names = ("texts", "coordinates", "basis_users", "basis_values")
-        return cls(model, head, *(np.array(generation.array(name)) for name in names), cold=new)
+        texts, coordinates, users, values = (np.array(generation.array(name)) for name in names)
+        return cls(model, head, texts, coordinates, users, values, new)
 
 
 class LiveState:

@@ -1,9 +1,9 @@
 """How well items that nobody has chosen yet are found by their texts.
 
 Protocol: 15 % of the items with at least five users lose all their events; everything is learned from the others; each
-user who had some of them is asked to find them among all of them. Beside the recommender's form stand its two parts, the
-plain cosine of the centred texts (to the mean of the texts of the user's items), the popularity that the items really
-had (which nobody can know beforehand) and chance.
+user who had some of them is asked to find them among all of them. Beside the recommender's form stand its two parts,
+the plain cosine of the centred texts (to the mean of the texts of the user's items), the popularity that the items
+really had (which nobody can know beforehand) and chance.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def evaluate_cold_items(log: Interactions, texts: Float32, seed: int, k: int = 2
     had = np.zeros(log.n_items, bool)
     had[warm_sets.items] = True
     had &= texts.any(axis=1)
-    centred = _centred(texts, had)
+    centred = _centred(texts, had) if had.any() else texts
     model = train_cold(rest, centred, seed)
     if model is None:
         raise InputError("too few items with texts and events to learn from", got=str(int(had.sum())))
@@ -117,5 +117,5 @@ def _matrix(sets: ItemSets, n_items: int) -> csr_matrix:
 
 def _centred(texts: Float32, around: NDArray[np.bool_]) -> Float32:
     """Length one around the mean of some of them; a missing text stays zero."""
-    described = texts.any(axis=1)[:, None]
-    return unit_rows(np.where(described, texts - texts[around].mean(axis=0), np.float32(0)))
+    described = np.asarray(texts.any(axis=1))
+    return unit_rows(np.where(described[:, None], texts - texts[around].mean(axis=0), np.float32(0)))

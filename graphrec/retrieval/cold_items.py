@@ -89,7 +89,8 @@ def affinity(cosines: Float32, power: float) -> Float32:
 def hubs(texts: Float32, landmarks: Float32, power: float) -> Float32:
     """Root of the affinity of texts (n, t) to all landmarks (m, t) together, float32 (n,)."""
     sums: Float32 = affinity(texts @ landmarks.T, power).sum(axis=1)
-    return np.sqrt(sums + np.float32(_LEAST))
+    roots: Float32 = np.sqrt(sums + np.float32(_LEAST))
+    return roots
 
 
 def standardised(scores: Float32) -> Float32:
@@ -142,8 +143,9 @@ class ColdItems:
         profile = unit_rows(self._vectors(items).sum(axis=0, keepdims=True))
         by_vector = profile @ self._expected[numbers].T
         by_neighbours = self._affinities(items, numbers).sum(axis=0, keepdims=True)
-        total: Float32 = standardised(by_neighbours) + np.float32(self.model.blend) * standardised(by_vector)
-        return total[0]
+        total = standardised(by_neighbours) + np.float32(self.model.blend) * standardised(by_vector)
+        scores: Float32 = total[0]
+        return scores
 
     def nearest(self, user: int, item: int) -> int | None:
         """The user's item whose text is nearest to a described one's; None where there is none."""
@@ -161,14 +163,16 @@ class ColdItems:
     ) -> tuple[Int32, NDArray[np.uint8], Float32]:
         """Put a user's best cold items into the reserved places of a list of up to k; columns in, columns out.
 
-        Those on the list already stay where they are. A cold item has the score of the place above it, so that scores
-        fall along the list. Without a history, cold items or reserved places the list stays as it is.
+        Those on the list already stay where they are and leave as many places to the others. One that is put in has
+        the score of the place above it, so that scores fall along the list. Without a history, cold items or reserved
+        places the list stays as it is.
         """
         wanted = sum(place <= k for place in self._places)
         if not wanted or not self._retriever.has_history(user):
             return numbers, sources, scores
-        hidden = np.concatenate([exclude, numbers, self._retriever.seen(user)])
-        cold = self.numbers(hidden)
+        cold = self.numbers(np.union1d(exclude, self._retriever.seen(user)))
+        listed = np.isin(cold, numbers)
+        cold, wanted = cold[~listed], max(wanted - int(listed.sum()), 0)
         cold = cold[np.argsort(-self.scores(user, cold), kind="stable")[:wanted]]
         order = interleaved(len(numbers), len(cold), self._places, k)
         above = np.maximum.accumulate(np.where(order < len(numbers), order, 0)) if len(numbers) else None

@@ -137,9 +137,10 @@ def _chosen(
     for power in _POWERS:
         roots = hubs(texts[warm], landmarks, power), hubs(texts[cold], landmarks, power)
         near = standardised(neighbour_scores(chosen, cosines, *roots, power))
-        for (bend, ridge), vector in by_vector.items():
-            for blend in _BLENDS:
-                found.append((recall(near + np.float32(blend) * vector, wanted), bend, ridge, power, blend))
+        found += [
+            (recall(near + np.float32(blend) * vector, wanted), bend, ridge, power, blend)
+            for ((bend, ridge), vector), blend in product(by_vector.items(), _BLENDS)
+        ]
     return max(found, key=lambda row: row[0])
 
 

@@ -169,7 +169,9 @@ def test_what_the_user_has_is_not_put_in_even_if_seen_items_may_be_shown() -> No
     ("slots", "auto", "strong", "places"),
     [((), True, True, 0), ((3,), True, True, 1), ((3,), True, False, 0), ((3,), False, False, 1)],
 )
-def test_places_are_reserved_where_texts_are_strong(slots: tuple[int, ...], auto: bool, strong: bool, places: int) -> None:
+def test_places_are_reserved_where_texts_are_strong(
+    slots: tuple[int, ...], auto: bool, strong: bool, places: int
+) -> None:
     cold, retriever, _ = world()
     settings = ColdSettings(slots=slots, auto=auto, leave_after=2)
     cold = ColdItems(replace(cold.model, strong=strong), retriever, settings)
@@ -202,3 +204,11 @@ def test_the_kernel_goes_from_linear_to_local() -> None:
     assert kernel(cosines, 0.0).tolist() == [[-0.5, 0.0, 0.5]]
     assert kernel(cosines, 1.0).tolist() == [[0.0, 0.0, 0.25]]
     assert kernel(cosines, 0.5).tolist() == [[-0.25, 0.0, 0.375]]
+
+
+def test_cold_items_that_are_listed_anyway_leave_fewer_places() -> None:
+    cold, _, _ = world(settings=ColdSettings(slots=(2, 5), leave_after=2))
+    for already, put in ((0, 2), (1, 1), (3, 0)):
+        own = np.append(cold.numbers(NOTHING)[:already], np.arange(10)).astype(np.int32)
+        sources = cold.into_places(0, NOTHING, 10, own, np.ones(len(own), np.uint8), np.ones(len(own)))[1]
+        assert (sources == TEXT).sum() == put

@@ -16,7 +16,7 @@ N_ITEMS, N_USERS, TASTES = 300, 150, 6
 
 
 def log_and_texts(seed: int = 0) -> tuple[Interactions, np.ndarray]:
-    """Six tastes; an item's text points to its taste and a user chooses by it, the early items of a taste more often."""
+    """Six tastes: an item's text points to its taste, and a user chooses by it."""
     rng = np.random.default_rng(seed)
     taste = np.arange(N_ITEMS) % TASTES
     texts = unit_rows((2 * np.eye(12)[taste] + 0.5 * rng.standard_normal((N_ITEMS, 12))).astype(np.float32))
