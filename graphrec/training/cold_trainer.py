@@ -1,13 +1,14 @@
 """Cold items, fitted in closed form on items that are held out as if nobody had chosen them yet.
 
-A tenth of the warm items loses all its events; the CF vectors of the others, kernel, powers and weights are formed
-without them, and the choice is what finds them again for their users. Then everything is formed once more on all items.
+A tenth of the warm items loses all its events; the CF vectors of the others, kernel, power and weights are formed
+without them, and the choice is what finds them again for their users. One tenth is a small sample of tastes, so this is
+done twice and the mean decides. Then everything is formed once more on all items.
 """
 
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -27,15 +28,25 @@ if TYPE_CHECKING:
 
 DIMENSIONS = 256  # of the CF vectors: the rarer tastes are where text tells items apart
 
-_BENDS = (0.0, 0.5, 0.75, 1.0)
-_RIDGES = (0.3, 1.0, 3.0)
+_BENDS = (0.5, 0.75, 1.0)
+_RIDGES = (0.3, 1.0)
 _POWERS = (2.0, 4.0, 7.0)
-_BLENDS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+_BLENDS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
+_FOLDS = 2
 _HELD_OUT, _MOST_HELD_OUT, _FEWEST_HELD_OUT = 0.1, 600, 20
 _MOST_LANDMARKS = 5_000
 _MOST_USERS = 3_000
 _DEPTH = 20  # of the lists compared
 _FEWEST_EVENTS = 5  # of an item that may be held out
+
+
+class Choice(NamedTuple):
+    """What closed forms leave open; `bend`, `power` and `blend` as of ColdModel."""
+
+    bend: float
+    ridge: float
+    power: float
+    blend: float
 
 
 def train_cold(log: Interactions, texts: Float32, seed: int) -> ColdModel | None:
@@ -53,19 +64,15 @@ def train_cold(log: Interactions, texts: Float32, seed: int) -> ColdModel | None
     held_out = min(int(_HELD_OUT * len(candidates)), _MOST_HELD_OUT)
     if held_out < _FEWEST_HELD_OUT:
         return None
-    cold = np.sort(rng.choice(candidates, held_out, replace=False))
-    rest = without(pairs, cold)
-    users = np.intersect1d(np.flatnonzero(np.diff(rest.indptr)), np.unique(pairs[:, cold].nonzero()[0]))
-    if len(users) > _MOST_USERS:
-        users = np.sort(rng.choice(users, _MOST_USERS, replace=False))
-    wanted = pairs[users][:, cold].toarray() > 0
-    best, bend, ridge, power, blend = _chosen(rest, users, cold, np.setdiff1d(warm, cold), texts, wanted, seed)
-    by_popularity = np.broadcast_to(degrees[cold].astype(np.float32), wanted.shape)
-    strong = best > recall(by_popularity, wanted)
+    folds = np.sort(rng.permutation(candidates)[: _FOLDS * held_out].reshape(_FOLDS, held_out), axis=1)
+    tables, popularities = zip(*(_recalls(pairs, warm, cold, texts, seed) for cold in folds), strict=True)
+    means = {choice: float(np.mean([table[choice] for table in tables])) for choice in tables[0]}
+    choice = max(means, key=means.__getitem__)
+    strong = means[choice] > float(np.mean(popularities))
     vectors = cf_vectors(pairs, seed)
     landmarks = _landmarks(warm, rng)
-    weights = kernel_ridge(texts[warm], texts[landmarks], vectors[warm], bend, ridge)
-    return ColdModel(texts[landmarks], weights, vectors, bend, power, blend, strong)
+    weights = kernel_ridge(texts[warm], texts[landmarks], vectors[warm], choice.bend, choice.ridge)
+    return ColdModel(texts[landmarks], weights, vectors, choice.bend, choice.power, choice.blend, strong)
 
 
 def without(pairs: csr_matrix, items: Int64) -> csr_matrix:
@@ -108,40 +115,43 @@ def neighbour_scores(
 
 def recall(scores: Float32, wanted: NDArray[np.bool_], depth: int = _DEPTH) -> float:
     """Mean share of the wanted among the first `depth` of c items, fewer of few; (u, c) each, a row wants something."""
+    if not len(scores):  # nobody had two items
+        return 0.0
     depth = min(depth, -(-scores.shape[1] // 5))
     best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
     return float((np.take_along_axis(wanted, best, axis=1).sum(axis=1) / wanted.sum(axis=1)).mean())
 
 
-def _chosen(
-    rest: csr_matrix,
-    users: Int64,
-    cold: Int64,
-    warm: Int64,
-    texts: Float32,
-    wanted: NDArray[np.bool_],
-    seed: int,
-) -> tuple[float, float, float, float, float]:
-    """The best recall on held-out items, and its bend, ridge, power and blend; the earlier one of equals."""
+def _recalls(
+    pairs: csr_matrix, warm: Int64, cold: Int64, texts: Float32, seed: int
+) -> tuple[dict[Choice, float], float]:
+    """Recall of held-out items `cold` by each choice, fitted without them; and by the popularity they had."""
+    rng = np.random.default_rng(seed)
+    warm, rest = np.setdiff1d(warm, cold), without(pairs, cold)
+    users = np.intersect1d(np.flatnonzero(np.diff(rest.indptr)), np.unique(pairs[:, cold].nonzero()[0]))
+    if len(users) > _MOST_USERS:
+        users = np.sort(rng.choice(users, _MOST_USERS, replace=False))
+    wanted = pairs[users][:, cold].toarray() > 0
     chosen = rest[users][:, warm]
     vectors = cf_vectors(rest, seed)
     profiles = unit_rows(np.asarray(rest[users] @ vectors))
-    landmarks = texts[_landmarks(warm, np.random.default_rng(seed))]
+    landmarks = texts[_landmarks(warm, rng)]
     cosines = texts[warm] @ texts[cold].T
     by_vector = {}
     for bend, ridge in product(_BENDS, _RIDGES):
         weights = kernel_ridge(texts[warm], landmarks, vectors[warm], bend, ridge)
         expected = unit_rows(kernel(texts[cold] @ landmarks.T, bend) @ weights)
         by_vector[bend, ridge] = standardised(profiles @ expected.T)
-    found = []
+    table = {}
     for power in _POWERS:
         roots = hubs(texts[warm], landmarks, power), hubs(texts[cold], landmarks, power)
         near = standardised(neighbour_scores(chosen, cosines, *roots, power))
-        found += [
-            (recall(near + np.float32(blend) * vector, wanted), bend, ridge, power, blend)
-            for ((bend, ridge), vector), blend in product(by_vector.items(), _BLENDS)
-        ]
-    return max(found, key=lambda row: row[0])
+        for (bend, ridge), vector in by_vector.items():
+            for blend in _BLENDS:
+                total = near + np.float32(blend) * vector
+                table[Choice(bend, ridge, power, blend)] = recall(total, wanted)
+    degrees = np.bincount(pairs.indices, minlength=pairs.shape[1])[cold].astype(np.float32)
+    return table, recall(np.broadcast_to(degrees, wanted.shape), wanted)
 
 
 def _landmarks(warm: Int64, rng: np.random.Generator) -> Int64:

@@ -105,6 +105,17 @@ def test_a_sample_of_landmarks_is_enough(monkeypatch: pytest.MonkeyPatch) -> Non
     assert model.landmarks.shape == (60, 12)
 
 
+def test_users_of_one_item_say_nothing_of_texts() -> None:
+    _, texts = log_and_texts()
+    n = 5 * N_ITEMS
+    log = Interactions(
+        np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int32) % N_ITEMS, np.arange(n), np.ones(n), n, N_ITEMS
+    )
+    model = train_cold(log, texts, seed=0)
+    assert model is not None
+    assert not model.strong
+
+
 def test_nothing_is_fitted_without_texts_or_events() -> None:
     log, texts = log_and_texts()
     assert train_cold(log, np.zeros((N_ITEMS, 0), np.float32), seed=0) is None
