@@ -108,6 +108,14 @@ class RetrievalSettings(_Stage):
     history: Positive = Field(default=200, description="newest items of a user that walk and ranking look at")
 
 
+class ColdSettings(_Stage):
+    """Places of a list reserved for items that hardly anybody has chosen yet."""
+
+    slots: tuple[Positive, ...] = Field(default=(20,), description="reserved places, 1 = the first; [] = none")
+    auto: bool = Field(default=True, description="reserve none where training finds that texts say too little")
+    leave_after: Positive = Field(default=5, description="users after which an item is cold no more")
+
+
 class TrainingSettings(_Stage):
     """Training from scratch."""
 
@@ -145,6 +153,7 @@ class Config(BaseSettings):
     embedding: EmbeddingSettings = EmbeddingSettings()
     filter: FilterSettings = FilterSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
+    cold: ColdSettings = ColdSettings()
     training: TrainingSettings = TrainingSettings()
     generations: GenerationSettings = GenerationSettings()
 
@@ -197,7 +206,7 @@ class Config(BaseSettings):
 
 
 def _toml(value: object) -> str:
-    """A default as TOML: the kinds that occur are text, numbers, and tables of them."""
+    """A default as TOML: the kinds that occur are text, numbers, truth values, lists, and tables of them."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{name} = {_toml(inner)}" for name, inner in value.items()) + " }" if value else "{}"
-    return json.dumps(value) if isinstance(value, str) else str(value)
+    return json.dumps(value) if isinstance(value, str | bool | tuple) else str(value)

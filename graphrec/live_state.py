@@ -21,6 +21,7 @@ from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.graph.vocabulary import Vocabulary
 from graphrec.ranking.ranker import Ranker
 from graphrec.retrieval.choices import Choices
+from graphrec.retrieval.cold_items import ColdItems, ColdModel
 from graphrec.retrieval.retriever import DAY, Retriever
 
 if TYPE_CHECKING:
@@ -56,41 +57,41 @@ class Learned:
     basis_items: Float32
     basis_users: Float32
     basis_values: Float32
+    cold: ColdModel | None = None
 
     def weights(self) -> dict[str, Float32]:
         """What is small and trained, for safetensors."""
         named = {f"model.{name}": array for name, array in self.model.arrays().items()}
-        for part, head in (("ranker", self.ranker), ("session_ranker", self.session_ranker)):
+        for part, head in (("ranker", self.ranker), ("session_ranker", self.session_ranker), ("cold", self.cold)):
             if head is not None:
                 named |= {f"{part}.{name}": array for name, array in head.arrays().items()}
         return named
 
     def arrays(self) -> dict[str, Float32]:
         """What has a row a node."""
-        return {
+        rows = {
             "texts": self.texts,
             "basis_items": self.basis_items,
             "basis_users": self.basis_users,
             "basis_values": self.basis_values,
         }
+        return rows if self.cold is None else rows | {"cold_vectors": self.cold.vectors}
 
     @classmethod
     def from_generation(cls, generation: Generation) -> Learned:
         """Read what `weights` and `arrays` wrote; raises GenerationError when parts are missing."""
         heads = [_part(generation.weights, f"{part}.") for part in ("ranker", "session_ranker")]
+        cold = _part(generation.weights, "cold.")
         try:
             model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))
             ranker, session_ranker = (Ranker.from_arrays(head) if head else None for head in heads)
+            new = ColdModel.from_arrays(cold, np.array(generation.array("cold_vectors"))) if cold else None
         except KeyError as error:
             raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
         names = ("texts", "basis_items", "basis_users", "basis_values")
-        return cls(
-            model,
-            ranker,
-            session_ranker,
-            Choices.from_dict(generation.manifest.choices),
-            *(np.array(generation.array(name)) for name in names),
-        )
+        texts, items, users, values = (np.array(generation.array(name)) for name in names)
+        choices = Choices.from_dict(generation.manifest.choices)
+        return cls(model, ranker, session_ranker, choices, texts, items, users, values, new)
 
 
 class LiveState:
@@ -128,11 +129,14 @@ class LiveState:
         graph = None
         if snapshot is not None and usable:
             graph = InteractionGraph.from_state(snapshot.part("graph"), config.graph.half_life_days * DAY)
+        self.cold: ColdItems | None = None  # None where there are no texts to tell new items by
         if learned is None:
             self.retriever = Retriever(config, None)
             return
         basis = learned.basis_items, learned.basis_values
         self.retriever = Retriever(config, learned.model, graph, choices, basis)
+        if learned.cold is not None:
+            self.cold = ColdItems(learned.cold, self.retriever, config.cold)
         self.texts = learned.texts
         seen = catalogue_offset if snapshot is None else snapshot.manifest.catalogue_offset
         self.catalogue.update(row for row in store.catalogue() if row.seq <= seen)
@@ -185,6 +189,8 @@ class LiveState:
         self.retriever.add_items(self._features(new), self._centred(new))
         if len(old):
             self.retriever.change_items(old, self._features(old), self._centred(old))
+            if self.cold is not None:
+                self.cold.forget(old)
 
     def all_text_vectors(self) -> Float32:
         """Text vectors of all items, float32 (n_items, t); t = 0 where no item has a text."""

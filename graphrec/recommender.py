@@ -19,6 +19,7 @@ from graphrec.errors import InputError
 from graphrec.open_workspace import OpenWorkspace
 from graphrec.ranking.explanation import evidence
 from graphrec.ranking.ranker import head_for, ranked
+from graphrec.retrieval.cold_items import TEXT, TEXT_SOURCE
 from graphrec.retrieval.retriever import SOURCES
 from graphrec.retrieval.text_search import TextSearch
 from graphrec.workspace import ingest
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     Float32 = NDArray[np.float32]
 
+_SOURCES = SOURCES | {TEXT: TEXT_SOURCE}
 _REASONS = 2  # shown with each recommendation
 _SEARCH_POOL = 100  # texts nearest to a search that a user's taste may re-order
 _TASTE = 0.1  # weight of the taste beside the cosine of the texts
@@ -109,17 +111,18 @@ class Recommender(OpenWorkspace):
             if learned is not None:
                 ranker = head_for(retriever, row, learned.ranker, learned.session_ranker)
             candidates, best, scores = ranked(retriever, ranker, row, hidden, k)
+            numbers, offered = candidates.numbers[best], candidates.sources[best]
+            if state.cold is not None:
+                numbers, offered, scores = state.cold.into_places(row, hidden, k, numbers, offered, scores)
             shown = tuple(
                 Recommendation(
                     item=state.items.key(item),
                     title=state.catalogue.title(item),
                     score=float(score),
-                    sources=tuple(name for bit, name in SOURCES.items() if sources & bit),
+                    sources=tuple(name for bit, name in _SOURCES.items() if sources & bit),
                     reasons=self._reasons(row, item) if reasons else (),
                 )
-                for item, score, sources in zip(
-                    candidates.numbers[best].tolist(), scores.tolist(), candidates.sources[best].tolist(), strict=True
-                )
+                for item, score, sources in zip(numbers.tolist(), scores.tolist(), offered.tolist(), strict=True)
             )
             notes = []
             if not personal:
@@ -183,7 +186,7 @@ class Recommender(OpenWorkspace):
             )
 
     def _reasons(self, user: int, item: int, limit: int = _REASONS) -> tuple[Reason, ...]:
-        """Sentences for a pair of node numbers: paths first, then how popular the item is."""
+        """Sentences for a pair of node numbers: paths first, then what a cold item is like, then how popular it is."""
         state = self._state
         found = evidence(state.retriever, user, item, limit)
         reasons = []
@@ -191,6 +194,11 @@ class Recommender(OpenWorkspace):
             name = state.catalogue.title(path.seed) or state.items.key(path.seed)
             others = "1 other user" if path.witnesses == 1 else f"{path.witnesses} other users"
             reasons.append(Reason(f"you had {name}; {others} had both", state.items.key(path.seed), path.witnesses))
+        if len(reasons) < limit and state.cold is not None and state.cold.is_cold(item):
+            seed = state.cold.nearest(user, item)
+            if seed is not None:
+                name = state.catalogue.title(seed) or state.items.key(seed)
+                reasons.append(Reason(f"new here; its text is near {name}, which you had", state.items.key(seed)))
         if len(reasons) < limit and found.recent_events >= 1:
             reasons.append(Reason(f"number {found.popularity_rank} of the recently popular"))
         return tuple(reasons)

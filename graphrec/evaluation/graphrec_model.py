@@ -10,6 +10,7 @@ import numpy as np
 
 from graphrec.errors import NotTrainedError
 from graphrec.ranking.ranker import head_for, ranked
+from graphrec.retrieval.cold_items import ColdItems
 from graphrec.training.trainer import fit, retriever_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class GraphrecModel:
         self._config, self._texts, self._progress = config, texts, progress
         self._retriever: Retriever | None = None
         self._rankers: tuple[Ranker | None, Ranker | None] = (None, None)
+        self._cold: ColdItems | None = None
         self.scores: NDArray[np.float32] = np.zeros((0, 0), np.float32)  # of the last lists
 
     def fit(self, interactions: Interactions) -> Self:
@@ -47,7 +49,9 @@ class GraphrecModel:
         trained = fit(log, self._texts, self._config, self._progress)
         fitted = copy.copy(self)
         fitted._rankers = trained.ranker, trained.session_ranker
-        fitted._retriever = retriever_of(log, trained, self._texts, self._config)
+        retriever = retriever_of(log, trained, self._texts, self._config)
+        fitted._retriever = retriever
+        fitted._cold = None if trained.cold is None else ColdItems(trained.cold, retriever, self._config.cold)
         return fitted
 
     def recommend(self, users: NDArray[np.int32], k: int, exclude_seen: bool = True) -> Lists:
@@ -62,7 +66,11 @@ class GraphrecModel:
             hidden = retriever.seen(user) if exclude_seen else nothing
             head = head_for(retriever, user, *self._rankers)
             candidates, best, scores = ranked(retriever, head, user, hidden, k)
-            lists[row, : len(best)] = candidates.numbers[best]
-            self.scores[row, : len(best)] = scores
+            numbers = candidates.numbers[best]
+            if self._cold is not None:
+                sources = candidates.sources[best]
+                numbers, _, scores = self._cold.into_places(user, hidden, k, numbers, sources, scores)
+            lists[row, : len(numbers)] = numbers
+            self.scores[row, : len(numbers)] = scores
             self._progress("lists", row + 1, len(users))
         return lists

@@ -20,6 +20,7 @@ from graphrec.live_state import Learned, LiveState
 from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.retriever import DAY, Retriever
 from graphrec.training.choosing import choose
+from graphrec.training.cold_trainer import train_cold
 from graphrec.training.ranker_trainer import train_ranker, train_session_ranker
 from graphrec.training.sage_trainer import train_embedding
 from graphrec.training.time_cuts import decayed_edges, new_pairs
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from graphrec.events.store import EventStore
     from graphrec.live_state import Encode
     from graphrec.ranking.ranker import Ranker
+    from graphrec.retrieval.cold_items import ColdModel
 
     Float32 = NDArray[np.float32]
     Progress = Callable[[str, int, int], None]
@@ -52,6 +54,7 @@ class Trained:
     choices: Choices
     ranker: Ranker | None
     session_ranker: Ranker | None
+    cold: ColdModel | None
     seconds: dict[str, float]
 
 
@@ -72,6 +75,7 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
         basis.items,
         basis.users,
         basis.values,
+        trained.cold,
     )
     renewed = LiveState(state.config, store, encode, learned, catalogue_offset=state.catalogue.offset)
     renewed.refresh(progress)
@@ -107,7 +111,7 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
         choices = choose(base, basis, newest, users, items, config, progress)
         chosen = time.process_time()
         model = _embed(base, basis, texts, config, choices, lambda done, all_: progress("embedding, base", done, all_))
-        retriever = retriever_of(base, Trained(model, basis, choices, None, None, {}), texts, config)
+        retriever = retriever_of(base, Trained(model, basis, choices, None, None, None, {}), texts, config)
         ranker = train_ranker(
             retriever,
             users,
@@ -121,9 +125,15 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
     ranked = time.process_time()
     basis = _basis(log, config)
     model = _embed(log, basis, texts, config, choices, lambda done, all_: progress("embedding, whole log", done, all_))
-    ended = time.process_time()
-    seconds = {"choices": chosen - started, "base and ranking heads": ranked - chosen, "whole log": ended - ranked}
-    return Trained(model, basis, choices, ranker, session_ranker, seconds)
+    embedded = time.process_time()
+    cold = train_cold(log, model.features.centred(texts), config.training.seed)
+    seconds = {
+        "choices": chosen - started,
+        "base and ranking heads": ranked - chosen,
+        "whole log": embedded - ranked,
+        "cold items": time.process_time() - embedded,
+    }
+    return Trained(model, basis, choices, ranker, session_ranker, cold, seconds)
 
 
 def retriever_of(log: Interactions, trained: Trained, texts: Float32, config: Config) -> Retriever:
