@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FloatMatrix = NDArray[np.float32]
 
+# Of the degrees. Below one half for both, long histories and popular items keep some of their weight.
+USER_EXPONENT, ITEM_EXPONENT = 0.3, 0.45
 _RANK_TOLERANCE = 1e-5  # of the largest singular value: what float32 products cannot tell from zero
 _GRAM_ROWS = 16_384  # at once in float64
 
@@ -38,11 +40,13 @@ class SpectralBasis:
     values: NDArray[np.float32]
 
     def coordinates(self) -> FloatMatrix:
-        """Item coordinates `V sqrt(S)`, float32 (n_items, k): their inner products rebuild the spectrum once."""
-        return np.ascontiguousarray(self.items * np.sqrt(self.values))
+        """Item coordinates V, float32 (n_items, k): every kept direction counts alike, which is the ideal low-pass."""
+        return self.items
 
 
-def normalised(interactions: csr_matrix, user_exponent: float = 0.5, item_exponent: float = 0.5) -> csr_matrix:
+def normalised(
+    interactions: csr_matrix, user_exponent: float = USER_EXPONENT, item_exponent: float = ITEM_EXPONENT
+) -> csr_matrix:
     """`Du^-a R Di^-b` with degrees counted as row and column sums; empty rows and columns stay empty."""
     from scipy.sparse import diags
 
@@ -134,7 +138,7 @@ def fold_in_items(
     users: FloatMatrix,
     values: NDArray[np.float32],
 ) -> FloatMatrix:
-    """Coordinates `V sqrt(S)` of items that came after the decomposition, from a graph in CSR form by user.
+    """Coordinates V of items that came after the decomposition, from a graph in CSR form by user.
 
     Args:
         indptr, items, weights: edges; only those of positive weight and of users of the decomposition count.
@@ -153,4 +157,4 @@ def fold_in_items(
     known = min(len(users), edges.shape[0])
     columns = normalised(edges)[:known].T.tocsr()[missing]
     basis = SpectralBasis(users[:known], np.zeros((0, users.shape[1]), np.float32), values)
-    return fold_in(columns, basis) * np.sqrt(values)
+    return fold_in(columns, basis)

@@ -20,7 +20,7 @@ from graphrec.live_state import Learned, LiveState
 from graphrec.retrieval.retriever import DAY, Retriever
 from graphrec.training.ranker_trainer import train_ranker
 from graphrec.training.sage_trainer import train_embedding
-from graphrec.training.time_cuts import decayed_edges, new_pairs
+from graphrec.training.time_cuts import decayed_edges, new_pairs, positive_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,10 +119,11 @@ def retriever_of(
 def _embed(
     log: Interactions, texts: Float32, config: Config, progress: Callable[[int, int], None]
 ) -> tuple[EmbeddingModel, SpectralBasis, Float32]:
-    pairs = decayed_edges(log, np.inf)
-    pairs.eliminate_zeros()
-    pairs.data[:] = 1
-    basis = spectral_basis(normalised(pairs), config.embedding.spectral_dimensions, seed=config.training.seed)
+    basis = spectral_basis(
+        normalised(positive_pairs(log)),
+        config.embedding.sized(log.n_items).spectral_dimensions,
+        seed=config.training.seed,
+    )
     coordinates = basis.coordinates()
     feature_map = FeatureMap.fit(coordinates, texts, config.embedding.text_dimensions)
     return train_embedding(log, coordinates, texts, feature_map, config, progress), basis, coordinates
