@@ -42,7 +42,7 @@ _CUTS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)  # shares of the log that are history
 _WINDOW = 0.1  # share of the log after a cut that its targets come from
 _INITIAL_NOISE = 0.1  # length of what is added to a vector of length one
 _WARM_UP = 0.05  # share of the steps
-_ADAM = (0.9, 0.99)
+_ADAM = (0.9, 0.99)  # a shorter memory than usual, for few steps
 _BLOCK_SUMS = 50_000_000  # events times hidden units that a step may cost: a larger sum serves several steps
 
 
