@@ -17,6 +17,10 @@ from graphrec.errors import ConfigError
 
 CONFIG_FILE = "graphrec.toml"
 
+# Up to so many items: spectral coordinates, optimiser steps. The more items share a space, the more directions it takes
+# to tell them apart, and the more steps to learn from each of them.
+_SIZES = ((5_000, 64, 100), (20_000, 128, 200), (float("inf"), 256, 300))
+
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -72,12 +76,26 @@ class TextSettings(_Stage):
 
 
 class EmbeddingSettings(_Stage):
-    """Shapes of the vectors."""
+    """Shapes of the vectors; 0 = by the size of the catalogue."""
 
-    spectral_dimensions: Positive = Field(default=64, description="spectral coordinates of an item")
+    spectral_dimensions: Annotated[int, Field(ge=0)] = Field(default=0, description="spectral coordinates of an item")
     text_dimensions: Annotated[int, Field(ge=0)] = Field(default=32, description="principal text directions; 0 = none")
-    hidden_dimensions: Positive = Field(default=128, description="first GraphSAGE layer")
-    dimensions: Positive = Field(default=64, description="GraphSAGE output = indexed vector")
+    hidden_dimensions: Annotated[int, Field(ge=0)] = Field(default=0, description="first GraphSAGE layer")
+    dimensions: Annotated[int, Field(ge=0)] = Field(default=0, description="GraphSAGE output = indexed vector")
+
+    def sized(self, n_items: int) -> EmbeddingSettings:
+        """These settings with every shape decided for a catalogue of `n_items`.
+
+        Layer 1 needs two units a coordinate to start as the identity.
+        """
+        width = self.spectral_dimensions or next(width for most, width, _ in _SIZES if n_items <= most)
+        return self.model_copy(
+            update={
+                "spectral_dimensions": width,
+                "hidden_dimensions": self.hidden_dimensions or 2 * width,
+                "dimensions": self.dimensions or width,
+            }
+        )
 
 
 class FilterSettings(_Stage):
@@ -119,11 +137,16 @@ class ColdSettings(_Stage):
 class TrainingSettings(_Stage):
     """Training from scratch."""
 
-    steps: Positive = Field(default=100, description="optimiser steps")
+    steps: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="optimiser steps; 0 = by the size of the catalogue"
+    )
     batch_size: Positive = Field(default=2048, description="user-item pairs a step")
     learning_rate: float = Field(default=5e-3, gt=0)
     temperature: float = Field(default=0.1, gt=0, description="of the softmax over cosines")
-    negatives: Positive = Field(default=1024, description="sampled items a step, where the catalogue is large")
+    popularity_weight: float = Field(
+        default=1.0, ge=0, description="of log popularity beside the cosine over the temperature"
+    )
+    negatives: Positive = Field(default=2048, description="sampled items a step, where the catalogue is large")
     full_softmax_items: Positive = Field(default=15_000, description="up to this many items no sampling is needed")
     dropout: float = Field(default=0.2, ge=0, lt=1, description="share of items that lose their coordinates in a step")
     slice_share: float = Field(
@@ -131,6 +154,12 @@ class TrainingSettings(_Stage):
     )
     ranker_seeds: Positive = Field(default=3, description="ranking heads averaged")
     seed: int = 0
+
+    def sized(self, n_items: int) -> TrainingSettings:
+        """These settings with the number of steps decided for a catalogue of `n_items`."""
+        return self.model_copy(
+            update={"steps": self.steps or next(steps for most, _, steps in _SIZES if n_items <= most)}
+        )
 
 
 class GenerationSettings(_Stage):

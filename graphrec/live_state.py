@@ -210,9 +210,8 @@ class LiveState:
     def _features(self, numbers: NDArray[np.integer]) -> Float32:
         if self.learned is None:
             return np.zeros((len(numbers), 0), np.float32)
-        features = self.learned.model.features
-        coordinates = features.coordinates(known_rows(self.learned.basis_items, numbers), self.learned.basis_values)
-        return features.features(coordinates, self.texts[numbers])
+        coordinates = known_rows(self.learned.basis_items, numbers)
+        return self.learned.model.features.features(coordinates, self.texts[numbers])
 
     def _centred(self, numbers: NDArray[np.integer]) -> Float32 | None:
         if self.learned is None or not self.texts.shape[1]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EmbeddingModel:
-    """Feature map, GraphSAGE weights, and the two scalars that are trained with them."""
+    """Feature map, GraphSAGE weights, and the two scalars of the score that they were trained for."""
 
     features: FeatureMap
     sage: SageWeights

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrec.embedding.spectral import coordinates
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -64,16 +62,15 @@ class FeatureMap:
         return cls(mean.astype(np.float32), vectors.astype(np.float32), ridge.astype(np.float32))
 
     def features(self, coordinates: Float32, texts: Float32) -> Float32:
-        """Features of n items, float32 (n, k + p); a zero row of coordinates is estimated from the text."""
+        """Features of n items, float32 (n, k + p); a zero row of coordinates is estimated from the text.
+
+        Of more coordinates than were fitted the first k count.
+        """
         centred = self.centred(texts)
-        block = unit_rows(coordinates)
+        block = unit_rows(coordinates[:, : self.text_to_coordinates.shape[1]])
         unknown = ~block.any(axis=1)
         block[unknown] = unit_rows(centred[unknown] @ self.text_to_coordinates)
         return np.hstack([block, _TEXT_SHARE * unit_rows(centred @ self.text_directions)])
-
-    def coordinates(self, items: Float32, values: Float32) -> Float32:
-        """As many coordinates as were fitted, float32 (n, k), from right vectors (n, ≥ k) and singular values."""
-        return coordinates(items, values, self.text_to_coordinates.shape[1])
 
     def centred(self, texts: Float32) -> Float32:
         """Text vectors of length one around the mean of those fitted, float32 (n, t); a missing text stays zero."""

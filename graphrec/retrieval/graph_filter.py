@@ -1,15 +1,15 @@
 """The closed-form graph filter: a two-hop walk on the live graph, corrected at its low frequencies by a spectral basis.
 
-With A = Du^-c/2 R Di^-1/2, scaled to a largest singular value of one, and A'A = V diag(p) V', a user's items r_u score
+With A = Du^-p R Di^-q, scaled to a largest singular value of one, and A'A = V diag(f) V', a user's items r_u score
 
-    s = Di^(1/2 - d) [ slope (A'A - V p V') + V (h(p) + lift) V' ] Di^(1/2 - a) r_u
-    h(p) = 1/2 - sign(1 - 2 p) |1 - 2 p|^slope / 2                      the plateau of ChebyCF (Kim et al., SIGIR 2025)
+    s = Di^(q - d) [ slope (A'A - V f V') + V (h(f) + lift) V' ] Di^(q - a) r_u
+    h(f) = 1/2 - sign(1 - 2 f) |1 - 2 f|^slope / 2                      the plateau of ChebyCF (Kim et al., SIGIR 2025)
 
 so h is evaluated exactly on the k leading frequencies and replaced by its tangent's slope on the rest, where the sparse
 product needs no bottleneck. The sparse half is `walk_scores` and sees every event at once; the dense half is a sum over
-the user's own items, so it moves with every event too. c, a and d are how much active users, popular items of the user
-and popular targets are held back: a walk with a = d = 1/2 and c = 1 is the linear filter of GF-CF, and milder exponents
-for users and targets are worth a tenth of its recall. c is `spectral.USER_EXPONENT`, which the basis depends on.
+the user's own items, so it moves with every event too. 2p, a and d are how much active users, popular items of the user
+and popular targets are held back: a walk with 1/2 for p, a and d is the linear filter of GF-CF, and milder exponents
+for users and targets are worth a tenth of its recall. p and q are those of the basis.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrec.embedding.spectral import known_rows
+from graphrec.embedding.spectral import ITEM_EXPONENT, known_rows
 from graphrec.retrieval.sources import walk_scores
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class FilterShape:
     lift: float = 0.0
 
 
-def plateau(p: Float32, slope: float) -> Float32:
-    """h(p) of frequencies in [0, 1], float32: zero at 0, one at 1, flat in between for a slope above one."""
-    x = 1 - 2 * p.astype(np.float64)
+def plateau(frequencies: Float32, slope: float) -> Float32:
+    """h(f) of frequencies in [0, 1], float32: zero at 0, one at 1, flat in between for a slope above one."""
+    x = 1 - 2 * frequencies.astype(np.float64)
     response: Float32 = (0.5 - 0.5 * np.sign(x) * np.abs(x) ** slope).astype(np.float32)
     return response
 
@@ -72,14 +72,14 @@ class GraphFilter:
         return walk_scores(arrays, user, seeds, weights, self.shape.seed_exponent, self.shape.target_exponent)
 
     def coordinates(self, seeds: Int32, weights: Float32, degrees: Int32) -> Float32:
-        """V' Di^(1/2 - a) r_u, float32 (k,), of a user's items, their weights and their degrees."""
-        held = weights * degrees.astype(np.float32) ** np.float32(0.5 - self.shape.seed_exponent)
+        """V' Di^(q - a) r_u, float32 (k,), of a user's items, their weights and their degrees."""
+        held = weights * degrees.astype(np.float32) ** np.float32(ITEM_EXPONENT - self.shape.seed_exponent)
         projected: Float32 = held @ known_rows(self.items, seeds)
         return projected
 
     def scores(self, numbers: Int32, walk: Float32, coordinates: Float32, degrees: Int32) -> Float32:
         """Filter scores of some items, float32 (n,), from their walk scores and degrees and a user's coordinates."""
         dense = known_rows(self.items, numbers) @ (self.response * coordinates)
-        held = np.maximum(degrees, 1).astype(np.float32) ** np.float32(0.5 - self.shape.target_exponent)
+        held = np.maximum(degrees, 1).astype(np.float32) ** np.float32(ITEM_EXPONENT - self.shape.target_exponent)
         scores = np.float32(self.shape.slope / self.largest**2) * walk + held * dense
         return scores.astype(np.float32, copy=False)

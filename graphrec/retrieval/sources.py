@@ -2,7 +2,7 @@
 
 With R the interaction matrix and r_u the user's own weights, normalised to one,
 
-    score(u, .) = Di^-d  R' Du^-c  R Di^-a  r_u
+    score(u, .) = Di^-d  R' Du^-2p  R Di^-a  r_u
 
 is the sparse half of `graphrec.retrieval.graph_filter`. It needs no state beyond the graph: the newest event counts in
 the next answer. Milder exponents for users and targets keep more popularity.
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def walk_scores(
     arrays: GraphArrays, user: int, seeds: Int32, weights: Float32, seed_exponent: float, target_exponent: float
 ) -> Float32:
-    """Walk from a user's items (numbers and weights) to all items, float32 (n_items,); exponents a and d, c is fixed.
+    """Walk from a user's items (numbers and weights) to all items, float32 (n_items,); exponents a and d; p is fixed.
 
     The user's own row is no witness for itself and is left out.
     """
@@ -62,7 +62,7 @@ def _walk(arrays, user, seeds, weights, seed_exponent, target_exponent):  # type
     for other in range(len(reached)):
         if reached[other] > 0:
             length = arrays.user_length[other]
-            mass = np.float32(reached[other] * length**-USER_EXPONENT)
+            mass = np.float32(reached[other] * length ** (-2 * USER_EXPONENT))
             start = arrays.user_start[other]
             for edge in range(start, start + length):
                 if arrays.user_weights[edge] > FADED:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graphrec.config import Config, FilterSettings
+from graphrec.embedding.spectral import ITEM_EXPONENT
 from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.graph_filter import FilterShape, plateau
 from graphrec.retrieval.retriever import DAY, Retriever, largest
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 HALF_LIVES = (1.0, 2.0, 4.0, 7.0, 14.0, 30.0, 90.0, np.inf)  # days
 SEED_EXPONENTS = (0.5, 0.6, 0.7, 0.8)
 TARGET_EXPONENTS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
-SLOPES = (1.5, 2.0, 3.0, 4.0)
+SLOPES = (1.5, 2.0, 3.0, 4.0, 6.0)
 LIFTS = (0.0, 0.2, 0.5)
 
 _K = 20
@@ -148,7 +149,7 @@ def _quality(retriever: Retriever, basis: SpectralBasis, asked: Int32, wanted: c
         pool = largest(walk, _POOL)
         pools[row, : len(pool)] = pool
         taste = retriever.filter.coordinates(seeds, weights, degrees[seeds])
-        undo = np.maximum(degrees[pool], 1) ** (shape.target_exponent - 0.5) / retriever.filter.largest**2
+        undo = np.maximum(degrees[pool], 1) ** (shape.target_exponent - ITEM_EXPONENT) / retriever.filter.largest**2
         parts[row, : len(pool), 0] = walk[pool] * undo
         parts[row, : len(pool), 1:] = basis.items[pool] @ (responses * taste).T
         parts[row, : len(pool)] *= (walk[pool] > 0)[:, None]
@@ -159,7 +160,7 @@ def _quality(retriever: Retriever, basis: SpectralBasis, asked: Int32, wanted: c
     held = np.maximum(degrees[pools], 1).astype(np.float32)
     totals = []
     for target in TARGET_EXPONENTS:
-        factor = held ** np.float32(0.5 - target)
+        factor = held ** np.float32(ITEM_EXPONENT - target)
         for place, slope in enumerate(SLOPES):
             for lift in LIFTS:
                 scores = np.float32(slope) * (sparse - low) + parts[:, :, 3 + place] + np.float32(lift) * flat

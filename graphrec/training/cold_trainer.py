@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from graphrec.embedding.node_features import unit_rows
-from graphrec.embedding.spectral import coordinates, normalised, spectral_basis
+from graphrec.embedding.spectral import normalised, spectral_basis
 from graphrec.retrieval.cold_items import ColdModel, affinity, hubs, kernel, standardised
 from graphrec.training.time_cuts import decayed_edges
 
@@ -87,7 +87,7 @@ def without(pairs: csr_matrix, items: Int64) -> csr_matrix:
 def cf_vectors(pairs: csr_matrix, seed: int) -> Float32:
     """Spectral coordinates of length one of all items, float32 (n_items, DIMENSIONS); zero rows without events."""
     basis = spectral_basis(normalised(pairs), DIMENSIONS, seed=seed)
-    return unit_rows(coordinates(basis.items, basis.values, DIMENSIONS))
+    return unit_rows(basis.items * np.sqrt(basis.values))
 
 
 def kernel_ridge(texts: Float32, landmarks: Float32, vectors: Float32, bend: float, ridge: float) -> Float32:

@@ -3,11 +3,17 @@
 The layers start as the identity on the spectral coordinates (relu(x) - relu(-x) = x), so step 0 is a spectral
 recommender and training only improves on it. The loss is a softmax over the catalogue with the popularity term inside,
 the very score that the index computes; never a pairwise one.
+
+Nearly all the cost of a step on a large graph is in its sums over edges. These are formed once for a block of steps, as
+constants, and the steps of the block are dense products over the nodes of a batch; a gradient reaches each weight
+through a node's own layers.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
-    from graphrec.config import Config
+    from graphrec.config import Config, TrainingSettings
     from graphrec.embedding.node_features import FeatureMap
     from graphrec.events.interactions import Interactions
     from graphrec.retrieval.choices import Choices
@@ -36,22 +42,36 @@ if TYPE_CHECKING:
 
 _CUTS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)  # shares of the log that are history
 _WINDOW = 0.1  # share of the log after a cut that its targets come from
-_INITIAL_NOISE = 0.02
+_INITIAL_NOISE = 0.1  # length of what is added to a vector of length one
 _WARM_UP = 0.05  # share of the steps
+_ADAM = (0.9, 0.99)  # a shorter memory than usual, for few steps
+_BLOCK_SUMS = 50_000_000  # events times hidden units that a step may cost: a larger sum serves several steps
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What nodes see of their neighbours under the present weights, without gradient.
+
+    features (n_items, d_in); user_inputs (n_users, d_in) and user_means (n_users, h): of a user's items, their features
+    and first layer; item_means (n_items, h): of an item's users, their first layer.
+    """
+
+    features: Tensor
+    user_inputs: Tensor
+    user_means: Tensor
+    item_means: Tensor
 
 
 class SageNetwork(nn.Module):
-    """The two layers of `graphrec.embedding.graphsage`, in PyG's terms, and the two scalars of the score."""
+    """The two layers of `graphrec.embedding.graphsage`, in PyG's terms."""
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, temperature: float) -> None:
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()
         # The operators are row-stochastic, so `sum` along them is the weighted mean.
         self.user1 = SAGEConv((inputs, 1), hidden, aggr="sum", root_weight=False)
         self.item1 = nn.Linear(inputs, hidden)
         self.user2 = SAGEConv((hidden, hidden), outputs, aggr="sum")
         self.item2 = SAGEConv((hidden, hidden), outputs, aggr="sum")
-        self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / temperature))))
-        self.popularity_weight = nn.Parameter(torch.tensor(1.0))
 
     def start_as_identity(self, generator: torch.Generator) -> None:
         """Pass the first inputs through both layers unchanged, plus a little noise."""
@@ -68,18 +88,33 @@ class SageNetwork(nn.Module):
         linears += [(linear, second) for conv in (self.user2, self.item2) for linear in (conv.lin_l, conv.lin_r)]
         with torch.no_grad():
             for linear, start in linears:
-                linear.weight.copy_(start + _INITIAL_NOISE * torch.randn(start.shape, generator=generator))
+                noise = _INITIAL_NOISE / math.sqrt(start.shape[1]) * torch.randn(start.shape, generator=generator)
+                linear.weight.copy_(start + noise)
                 if linear.bias is not None:
                     linear.bias.zero_()
 
-    def forward(self, features: Tensor, user_mean: Tensor, item_mean: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors of all users and items; operators sparse CSR (n_users, n_items) and (n_items, n_users)."""
-        nothing = features.new_zeros(user_mean.shape[0], 1)
-        user_hidden = functional.relu(self.user1((features, nothing), user_mean))
+    @torch.no_grad()
+    def surroundings(self, features: Tensor, user_mean: Tensor, item_mean: Tensor) -> Surroundings:
+        """Sum over all edges; features (n_items, d_in), operators sparse CSR (n_users, n_items) and its converse."""
+        user_inputs = self.user1.propagate(user_mean, x=(features, None))
         item_hidden = functional.relu(self.item1(features))
-        users = self.user2((item_hidden, user_hidden), user_mean)
-        items = self.item2((user_hidden, item_hidden), item_mean)
-        return functional.normalize(users), functional.normalize(items)
+        user_hidden = functional.relu(self.user1.lin_l(user_inputs))
+        return Surroundings(
+            features,
+            user_inputs,
+            self.user2.propagate(user_mean, x=(item_hidden, None)),
+            self.item2.propagate(item_mean, x=(user_hidden, None)),
+        )
+
+    def users(self, around: Surroundings, which: Tensor) -> Tensor:
+        """Unit vectors of some users, (n, d)."""
+        hidden = functional.relu(self.user1.lin_l(around.user_inputs[which]))
+        return functional.normalize(self.user2.lin_l(around.user_means[which]) + self.user2.lin_r(hidden))
+
+    def items(self, around: Surroundings, which: Tensor) -> Tensor:
+        """Unit vectors of some items, (n, d)."""
+        hidden = functional.relu(self.item1(around.features[which]))
+        return functional.normalize(self.item2.lin_l(around.item_means[which]) + self.item2.lin_r(hidden))
 
     def weights(self) -> SageWeights:
         """Copies, for the live path."""
@@ -115,38 +150,38 @@ def train_embedding(
 
     A log too short to have any target returns the spectral start.
     """
-    settings, shapes = config.training, config.embedding
+    settings, shapes = config.training.sized(log.n_items), config.embedding.sized(log.n_items)
     generator = torch.Generator().manual_seed(settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = SageNetwork(feature_map.dimensions, shapes.hidden_dimensions, shapes.dimensions, settings.temperature)
+    network = SageNetwork(feature_map.dimensions, shapes.hidden_dimensions, shapes.dimensions)
     network.start_as_identity(generator)
     network.to(device)
     cuts = [_DeviceCut(cut, device) for cut in _cuts(log, config, choices)]
     features = torch.from_numpy(feature_map.features(coordinates, texts)).to(device)
     estimated = torch.from_numpy(feature_map.estimated(texts)).to(device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    weights = list(network.parameters())
+    block = max(1, len(log) * shapes.hidden_dimensions // _BLOCK_SUMS)
+    dropout = settings.dropout if texts.any() else 0.0  # without a text nothing would be left of an item
+    optimiser = torch.optim.Adam(weights, lr=settings.learning_rate, betas=_ADAM)
     total = settings.steps + 1
     warm_up = max(_WARM_UP, 2 / total)  # OneCycleLR divides by the length of its first phase, in steps, less one
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, total_steps=total, pct_start=warm_up
+        optimiser, settings.learning_rate, total_steps=total, pct_start=warm_up, cycle_momentum=False
     )
     for step in range(settings.steps if cuts else 0):
-        cut = cuts[int(torch.randint(len(cuts), (1,), generator=generator))]
-        unknown = torch.rand(len(features), 1, generator=generator).to(device) < settings.dropout
-        users, items = network(torch.where(unknown, estimated, features), cut.user_mean, cut.item_mean)
-        loss = _loss(network, users, items, cut, config, generator)
+        if step % block == 0:
+            cut = cuts[int(torch.randint(len(cuts), (1,), generator=generator))]
+            unknown = torch.rand(len(features), 1, generator=generator).to(device) < dropout
+            around = network.surroundings(torch.where(unknown, estimated, features), cut.user_mean, cut.item_mean)
+        questions = _questions(network, around, cut, settings, generator)
+        loss = _cross_entropy(questions, 1 / settings.temperature, settings.popularity_weight)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
         schedule.step()
         progress(step + 1, settings.steps)
-    return EmbeddingModel(
-        feature_map,
-        network.weights(),
-        float(network.log_scale.detach().exp()),
-        float(network.popularity_weight.detach()),
-    )
+    return EmbeddingModel(feature_map, network.weights(), 1 / settings.temperature, settings.popularity_weight)
 
 
 class _DeviceCut:
@@ -167,27 +202,63 @@ def _cuts(log: Interactions, config: Config, choices: Choices) -> list[TimeCut]:
     return [cut for cut in found if len(cut.target_users)]
 
 
-def _loss(
+@dataclass(frozen=True)
+class _Questions:
+    """Targets beside what they are chosen from: n targets, m other items shared by all.
+
+    cosines (n, m); same (n, m): where the other item is the target itself; popularities are logarithms; share: of the
+    catalogue that the others are.
+    """
+
+    cosines: Tensor
+    same: Tensor
+    popularity: Tensor  # (m,)
+    target_cosines: Tensor  # (n,)
+    target_popularity: Tensor  # (n,)
+    share: float
+
+
+def _questions(
     network: SageNetwork,
-    users: Tensor,
-    items: Tensor,
+    around: Surroundings,
     cut: _DeviceCut,
-    config: Config,
+    settings: TrainingSettings,
     generator: torch.Generator,
-) -> Tensor:
-    """Cross entropy of a batch of targets among all items, or among shared uniform negatives of a large catalogue."""
-    settings = config.training
+) -> _Questions:
+    """Draw a batch of targets, and what they are chosen from: all items, or uniform negatives of a large catalogue."""
     chosen = torch.randint(len(cut.target_users), (settings.batch_size,), generator=generator)
-    batch_users, batch_items = cut.target_users[chosen], cut.target_items[chosen]
-    scale, weight = network.log_scale.exp(), network.popularity_weight
-    if len(items) <= settings.full_softmax_items:
-        logits = users[batch_users] @ items.T * scale + weight * cut.log_popularity
-        return functional.cross_entropy(logits, batch_items)
-    negatives = torch.randint(len(items), (settings.negatives,), generator=generator).to(items.device)
-    logits = users[batch_users] @ items[negatives].T * scale + weight * cut.log_popularity[negatives]
-    logits = logits.masked_fill(batch_items[:, None] == negatives, float("-inf"))
-    target = (users[batch_users] * items[batch_items]).sum(1) * scale + weight * cut.log_popularity[batch_items]
-    return (torch.logsumexp(torch.cat([target[:, None], logits], 1), 1) - target).mean()
+    asked, rows = torch.unique(cut.target_users[chosen], return_inverse=True)
+    wanted, columns = torch.unique(cut.target_items[chosen], return_inverse=True)
+    n_items = len(cut.log_popularity)
+    if n_items <= settings.full_softmax_items:
+        others = torch.arange(n_items)
+    else:
+        others = torch.randint(n_items, (settings.negatives,), generator=generator)
+    others = others.to(wanted.device)
+    users = network.users(around, asked)[rows]
+    items = network.items(around, torch.cat([wanted, others]))
+    return _Questions(
+        users @ items[len(wanted) :].T,
+        wanted[columns][:, None] == others,
+        cut.log_popularity[others],
+        (users * items[columns]).sum(1),
+        cut.log_popularity[wanted[columns]],
+        len(others) / n_items,
+    )
+
+
+def _cross_entropy(questions: _Questions, scale: float, popularity_weight: float) -> Tensor:
+    """Of the targets among all items; drawn others stand for as many as they were drawn from.
+
+    The two scalars stay as they are set: the coordinates have absorbed the targets, so fitted to them a cosine would
+    look surer, and popularity less worth, than they are for what comes next.
+    """
+    logits = (scale * questions.cosines + popularity_weight * questions.popularity).masked_fill(
+        questions.same, float("-inf")
+    )
+    others = logits.logsumexp(1) - math.log(questions.share)
+    target = scale * questions.target_cosines + popularity_weight * questions.target_popularity
+    return (torch.logaddexp(others, target) - target).mean()
 
 
 def sparse_tensor(matrix: csr_matrix) -> Tensor:

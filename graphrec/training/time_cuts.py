@@ -39,6 +39,14 @@ def decayed_edges(log: Interactions, half_life: float) -> csr_matrix:
     return matrix
 
 
+def positive_pairs(log: Interactions) -> csr_matrix:
+    """Who still has what, sparse (n_users, n_items) of ones; `log` in the order of time."""
+    pairs = decayed_edges(log, np.inf)
+    pairs.eliminate_zeros()
+    pairs.data[:] = 1
+    return pairs
+
+
 def new_pairs(log: Interactions, history: csr_matrix) -> tuple[Int32, Int32]:
     """Distinct positive pairs of users who have a history, without the pairs they had in it."""
     positive = log.weights > 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphrec.embedding.node_features import FeatureMap
-from graphrec.embedding.spectral import coordinates, normalised, spectral_basis
+from graphrec.embedding.spectral import normalised, spectral_basis
 from graphrec.errors import InputError
 from graphrec.events.interactions import Interactions
 from graphrec.live_state import Learned, LiveState
@@ -23,7 +23,7 @@ from graphrec.training.choosing import choose
 from graphrec.training.cold_trainer import train_cold
 from graphrec.training.ranker_trainer import train_ranker, train_session_ranker
 from graphrec.training.sage_trainer import train_embedding
-from graphrec.training.time_cuts import decayed_edges, new_pairs
+from graphrec.training.time_cuts import decayed_edges, new_pairs, positive_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,18 +140,14 @@ def retriever_of(log: Interactions, trained: Trained, texts: Float32, config: Co
     """The state of retrieval at the end of a log under what was learned from it; text vectors (n_items, t)."""
     model, basis = trained.model, trained.basis
     retriever = Retriever(config, model, choices=trained.choices, basis=(basis.items, basis.values))
-    found = model.features.coordinates(basis.items, basis.values)
-    retriever.add_items(model.features.features(found, texts), model.features.centred(texts))
+    retriever.add_items(model.features.features(basis.items, texts), model.features.centred(texts))
     retriever.load(log.users, log.items, log.weights, log.timestamps)
     return retriever
 
 
 def _basis(log: Interactions, config: Config) -> SpectralBasis:
-    pairs = decayed_edges(log, np.inf)
-    pairs.eliminate_zeros()
-    pairs.data[:] = 1
-    dimensions = max(config.embedding.spectral_dimensions, config.filter.dimensions)
-    return spectral_basis(normalised(pairs), dimensions, seed=config.training.seed)
+    dimensions = max(config.embedding.sized(log.n_items).spectral_dimensions, config.filter.dimensions)
+    return spectral_basis(normalised(positive_pairs(log)), dimensions, seed=config.training.seed)
 
 
 def _embed(
@@ -162,6 +158,6 @@ def _embed(
     choices: Choices,
     progress: Callable[[int, int], None],
 ) -> EmbeddingModel:
-    found = coordinates(basis.items, basis.values, config.embedding.spectral_dimensions)
-    feature_map = FeatureMap.fit(found, texts, config.embedding.text_dimensions)
-    return train_embedding(log, found, texts, feature_map, config, choices, progress)
+    coordinates = basis.items[:, : config.embedding.sized(log.n_items).spectral_dimensions]
+    feature_map = FeatureMap.fit(coordinates, texts, config.embedding.text_dimensions)
+    return train_embedding(log, coordinates, texts, feature_map, config, choices, progress)

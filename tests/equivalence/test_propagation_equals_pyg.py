@@ -229,7 +229,7 @@ def test_nothing_adds_up_over_ten_thousand_batches(half_life: float | None) -> N
 
 def test_training_computes_what_serving_computes() -> None:
     world = World(n_items=12)
-    network = SageNetwork(INPUTS, HIDDEN, OUTPUTS, temperature=0.1)
+    network = SageNetwork(INPUTS, HIDDEN, OUTPUTS)
     network.start_as_identity(torch.Generator().manual_seed(0))
     world.weights = network.weights()
     world.propagation = Propagation(world.weights)
@@ -239,9 +239,11 @@ def test_training_computes_what_serving_computes() -> None:
         world.add([(int(rng.integers(8)), int(rng.integers(12)), 1.0, int(rng.integers(3 * DAY))) for _ in range(9)])
     edges = csr_matrix(world.edges())
     with torch.inference_mode():
-        trained = network(
+        around = network.surroundings(
             torch.from_numpy(world.features), sparse_tensor(row_mean(edges)), sparse_tensor(row_mean(edges.T.tocsr()))
         )
+        everybody, everything = (torch.arange(size) for size in edges.shape)
+        trained = network.users(around, everybody), network.items(around, everything)
     for served, theirs in zip(world.vectors(), trained, strict=True):
         np.testing.assert_allclose(unit_rows(served), theirs.numpy(), atol=TOLERANCE)
 

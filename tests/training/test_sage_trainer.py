@@ -97,14 +97,20 @@ def test_the_network_computes_what_serving_computes(world, texts) -> None:
     log = log_of(world)
     coordinates, feature_map = inputs_of(log, texts)
     torch.manual_seed(0)
-    network = SageNetwork(feature_map.dimensions, 16, 8, 0.1)
+    network = SageNetwork(feature_map.dimensions, 16, 8)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     model = EmbeddingModel(feature_map, network.weights(), 1.0, 1.0)
     edges = decayed_edges(log, Config().graph.half_life_days * DAY)
     features = torch.from_numpy(feature_map.features(coordinates, texts))
     with torch.no_grad():
-        users, items = network(features, sparse_tensor(row_mean(edges)), sparse_tensor(row_mean(edges.T.tocsr())))
+        around = network.surroundings(
+            features, sparse_tensor(row_mean(edges)), sparse_tensor(row_mean(edges.T.tocsr()))
+        )
+        users, items = network.users(around, torch.arange(60)), network.items(around, torch.arange(40))
+        backwards = torch.arange(39, -1, -1)
+        torch.testing.assert_close(network.items(around, backwards), items[backwards])
+        torch.testing.assert_close(network.users(around, torch.tensor([7, 7])), users[[7, 7]])
     live_users, live_items = served(model, log, coordinates, texts)
     np.testing.assert_allclose(users.numpy(), live_users, atol=2e-3)  # the graph rounds weights to 12 bits
     np.testing.assert_allclose(items.numpy(), live_items, atol=2e-3)
@@ -128,24 +134,57 @@ def test_training_lowers_the_loss(world, texts, full_softmax_items: int) -> None
 
 
 def test_the_losses_are_the_softmax_they_say(world, texts) -> None:
-    """Over all items; and over the target once and 4,000 draws from the other items, about 100 of each."""
-    network = SageNetwork(12, 16, 8, 0.1)
-    cut = sage_trainer._DeviceCut(time_cut(log_of(world), 500, 900, Config()), torch.device("cpu"))
+    """Over all items; and over the target once and 4,000 draws that stand for the other items."""
+    torch.manual_seed(0)
+    log = log_of(world)
+    network = SageNetwork(8, 16, 8)
+    cut = sage_trainer._DeviceCut(time_cut(log, 500, 900, Config()), torch.device("cpu"))
     cut.log_popularity = torch.linspace(-3, 3, 40)
-    generator = torch.Generator().manual_seed(1)
-    users, items = torch.rand(60, 8, generator=generator) / 3, torch.rand(40, 8, generator=generator) / 3
+    with torch.no_grad():
+        around = network.surroundings(torch.rand(40, 8), cut.user_mean, cut.item_mean)
+        users, items = network.users(around, torch.arange(60)), network.items(around, torch.arange(40))
 
     def loss(**training: object) -> float:
-        config = config_of(batch_size=4096, **training)
-        return float(sage_trainer._loss(network, users, items, cut, config, generator).detach())
+        settings = config_of(batch_size=8192, **training).training
+        questions = sage_trainer._questions(network, around, cut, settings, torch.Generator().manual_seed(1))
+        return float(sage_trainer._cross_entropy(questions, 10.0, 0.5).detach())
 
-    scores = users[cut.target_users] @ items.T * 10 + cut.log_popularity
-    targets = scores[torch.arange(len(scores)), cut.target_items]
-    others = scores.scatter(1, cut.target_items[:, None], float("-inf")).logsumexp(1)
-    assert loss() == pytest.approx(float((scores.logsumexp(1) - targets).mean()), rel=0.03)
-    expected = torch.logaddexp(others + np.log(100), targets) - targets
-    assert loss(full_softmax_items=39, negatives=4000) == pytest.approx(float(expected.mean()), rel=0.03)
-    assert loss(full_softmax_items=40, negatives=1) == pytest.approx(loss(), rel=0.03)
+    scores = users[cut.target_users] @ items.T * 10 + 0.5 * cut.log_popularity
+    expected = float(torch.nn.functional.cross_entropy(scores, cut.target_items))
+    assert loss() == pytest.approx(expected, rel=0.02)
+    assert loss(full_softmax_items=39, negatives=4000) == pytest.approx(expected, rel=0.03)
+    assert loss(full_softmax_items=40, negatives=1) == loss()
+
+
+def test_every_weight_learns(world, texts) -> None:
+    """Though the sums over edges are constants, a gradient reaches each parameter, and each of them moves."""
+    log = log_of(world)
+    coordinates, feature_map = inputs_of(log, texts)
+    start = train_embedding(log.take(slice(1)), coordinates, texts, feature_map, config_of(), lambda done, total: None)
+    model = trained(log, texts, config_of(steps=3))
+    for name, array in model.sage.arrays().items():
+        assert not np.array_equal(array, start.sage.arrays()[name]), name
+
+
+def test_a_block_of_steps_shares_its_sums(world, texts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph whose sums cost more than a step may is summed once for several steps, and is learned all the same."""
+    log = log_of(world)
+    coordinates, feature_map = inputs_of(log, texts)
+    start = train_embedding(log.take(slice(1)), coordinates, texts, feature_map, config_of(), lambda done, total: None)
+    sums = []
+    surroundings = SageNetwork.surroundings
+    monkeypatch.setattr(SageNetwork, "surroundings", lambda *args: sums.append(1) or surroundings(*args))
+    for block, expected in ((900 * 16, 30), (900 * 16 // 5, 6)):
+        sums.clear()
+        monkeypatch.setattr(sage_trainer, "_BLOCK_SUMS", block)
+        model = trained(log, texts, config_of())
+        assert len(sums) == expected
+        assert loss_of(model, log, coordinates, texts) < loss_of(start, log, coordinates, texts) - 0.1
+
+
+def test_the_scalars_of_the_score_are_those_of_the_settings(world, texts) -> None:
+    model = trained(log_of(world), texts, config_of(steps=1, temperature=0.2, popularity_weight=0.7))
+    assert (model.scale, model.popularity_weight) == (5.0, 0.7)
 
 
 def test_the_graph_matters(world, texts) -> None:
