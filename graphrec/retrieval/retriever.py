@@ -37,7 +37,7 @@ LONG_POPULARITY = 6.0  # half-life of the slower popularity, in those of the rec
 
 SAGE, FILTER, POPULAR, TASTE = 1, 2, 4, 8
 SOURCES = {SAGE: "graphsage", FILTER: "graph filter", POPULAR: "popular", TASTE: "recent taste"}
-_POOL = 2  # the walk names this many times as many items as the filter may offer
+_POOL, _LEAST_POOL = 2, 400  # the walk names this many times as many items as the filter may offer, or so many
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,28 @@ class Retriever:
         best = largest(counts, k)
         return best[counts[best] > 0]
 
+    def filtered(self, user: int, k: int, exclude: Int32) -> Int32:
+        """The k items with the best filter scores, best first, int32; recently popular ones without a history."""
+        if not self.has_history(user):
+            return self.popular(k, exclude)
+        items, weights = self.speaking(user)
+        coordinates = self.filter.coordinates(items, weights, self.graph.arrays.item_length[items])
+        walk = self.filter.walk(self.graph.arrays, user, items, weights)
+        return self._filtered(walk, coordinates, k, exclude)
+
+    def _filtered(self, walk: Float32, coordinates: Float32, k: int, exclude: Int32) -> Int32:
+        pool = _best(walk, exclude, max(_POOL * k, _LEAST_POOL))
+        scores = self.filter.scores(pool, walk[pool], coordinates, self.graph.arrays.item_length[pool])
+        return pool[largest(scores, k)]
+
+    def nearest(self, user: int, k: int, exclude: Int32) -> Int32:
+        """The k items with the best GraphSAGE scores, best first, int32; recently popular ones without a history."""
+        query = self.query(user)
+        if query is None or self.index is None:
+            return self.popular(k, exclude)
+        found: Int32 = self.index.search(query[None], k, exclude)[1][0]
+        return found[found >= 0]
+
     def candidates(self, user: int, exclude: Int32, at_least: int = 0) -> Candidates:
         """Union of all sources for one user, without the excluded item numbers; best retrieval score first.
 
@@ -198,9 +220,7 @@ class Retriever:
         coordinates = self.filter.coordinates(items, weights, degrees[items])
         if len(items):
             walk = self.filter.walk(self.graph.arrays, user, items, weights)
-            pool = _best(walk, exclude, _POOL * max(self.settings.filter, at_least))
-            filtered = self.filter.scores(pool, walk[pool], coordinates, degrees[pool])
-            sources[pool[largest(filtered, max(self.settings.filter, at_least))]] |= FILTER
+            sources[self._filtered(walk, coordinates, max(self.settings.filter, at_least), exclude)] |= FILTER
             taste = self.filter.walk(self.graph.arrays, user, items[:NEWEST], recency_weights(len(items)))
             sources[_best(taste, exclude, max(self.settings.taste, at_least))] |= TASTE
         if query is not None and self.index is not None:

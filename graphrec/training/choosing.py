@@ -107,12 +107,13 @@ def choose_filter(
         return FilterShape()
     few, many = _sample(everybody, _FEW_USERS), _sample(everybody, _MOST_USERS)
     steps = len(SEED_EXPONENTS) * len(few) + (len(many) if len(many) > len(few) else 0)
+    free = config.model_copy(update={"filter": FilterSettings()})
     done = 0
 
     def best(seed_exponent: float, asked: Int32) -> tuple[float, FilterShape]:
         nonlocal done
         shape = FilterShape(seed_exponent=seed_exponent)
-        retriever = _retriever(base, basis, shape, config)
+        retriever = filter_of(base, Choices(filter=shape), basis, free)
         quality = np.zeros(len(_GRID))
         for start in range(0, len(asked), _CHUNK):
             chunk = asked[start : start + _CHUNK]
@@ -126,11 +127,11 @@ def choose_filter(
     return best(chosen.seed_exponent, many)[1] if len(many) > len(few) else chosen
 
 
-def _retriever(base: Interactions, basis: SpectralBasis, shape: FilterShape, config: Config) -> Retriever:
-    free = config.model_copy(update={"filter": FilterSettings()})
-    retriever = Retriever(free, None, choices=Choices(filter=shape), basis=(basis.items, basis.values))
-    retriever.add_items(np.zeros((base.n_items, 0), np.float32))
-    retriever.load(base.users, base.items, base.weights, base.timestamps)
+def filter_of(log: Interactions, choices: Choices, basis: SpectralBasis, config: Config) -> Retriever:
+    """The state of retrieval by the graph filter alone at the end of a log."""
+    retriever = Retriever(config, None, choices=choices, basis=(basis.items, basis.values))
+    retriever.add_items(np.zeros((log.n_items, 0), np.float32))
+    retriever.load(log.users, log.items, log.weights, log.timestamps)
     return retriever
 
 

@@ -106,11 +106,11 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
     base, newest = log.take(slice(cut)), log.take(slice(cut, None))
     ranker, session_ranker, choices, chosen = None, None, Choices().under(config), started
     if len(base):
-        basis = _basis(base, config)
+        basis = basis_of(base, config)
         users, items = new_pairs(newest, decayed_edges(base, config.graph.half_life_days * DAY))
         choices = choose(base, basis, newest, users, items, config, progress)
         chosen = time.process_time()
-        model = _embed(base, basis, texts, config, choices, lambda done, all_: progress("embedding, base", done, all_))
+        model = embed(base, basis, texts, config, choices, lambda done, all_: progress("embedding, base", done, all_))
         retriever = retriever_of(base, Trained(model, basis, choices, None, None, None, {}), texts, config)
         ranker = train_ranker(
             retriever,
@@ -123,8 +123,8 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
             retriever, newest, config.training.ranker_seeds, lambda done, all_: progress("session head", done, all_)
         )
     ranked = time.process_time()
-    basis = _basis(log, config)
-    model = _embed(log, basis, texts, config, choices, lambda done, all_: progress("embedding, whole log", done, all_))
+    basis = basis_of(log, config)
+    model = embed(log, basis, texts, config, choices, lambda done, all_: progress("embedding, whole log", done, all_))
     embedded = time.process_time()
     cold = train_cold(log, model.features.centred(texts), config.training.seed)
     seconds = {
@@ -145,12 +145,13 @@ def retriever_of(log: Interactions, trained: Trained, texts: Float32, config: Co
     return retriever
 
 
-def _basis(log: Interactions, config: Config) -> SpectralBasis:
+def basis_of(log: Interactions, config: Config) -> SpectralBasis:
+    """The spectral basis that both the graph filter and GraphSAGE start from."""
     dimensions = max(config.embedding.sized(log.n_items).spectral_dimensions, config.filter.dimensions)
     return spectral_basis(normalised(positive_pairs(log)), dimensions, seed=config.training.seed)
 
 
-def _embed(
+def embed(
     log: Interactions,
     basis: SpectralBasis,
     texts: Float32,
@@ -158,6 +159,7 @@ def _embed(
     choices: Choices,
     progress: Callable[[int, int], None],
 ) -> EmbeddingModel:
+    """Train GraphSAGE on a log, with its basis and the items' text vectors (n_items, t) as inputs."""
     coordinates = basis.items[:, : config.embedding.sized(log.n_items).spectral_dimensions]
     feature_map = FeatureMap.fit(coordinates, texts, config.embedding.text_dimensions)
     return train_embedding(log, coordinates, texts, feature_map, config, choices, progress)
