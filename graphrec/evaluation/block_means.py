@@ -31,6 +31,7 @@ def mean_over_blocks(blocks: Sequence[Result]) -> Result:
         intervals=intervals,
         wall_seconds=_mean_seconds([block.wall_seconds for block in blocks]),
         cpu_seconds=_mean_seconds([block.cpu_seconds for block in blocks]),
+        fit_cpu_seconds=_mean_seconds([block.fit_cpu_seconds for block in blocks]),
         slices={name: _mean_slice([block.slices[name] for block in blocks if name in block.slices]) for name in names},
         blocks=tuple(blocks),
     )

@@ -38,7 +38,7 @@ class Result:
     """The metrics of one recommender on one split, named like `recall@20`.
 
     `intervals` holds the 95 % bootstrap interval of each mean over users; the seconds are those of fitting and
-    answering, None where nobody measured. settings: what the recommender worked with. blocks: where the figures are
+    answering, of which `fit_cpu_seconds` are the fitting's; None where nobody measured. settings: what the recommender worked with. blocks: where the figures are
     means over blocks of time, the result of each.
     """
 
@@ -48,6 +48,7 @@ class Result:
     intervals: dict[str, tuple[float, float]]
     wall_seconds: float | None = None
     cpu_seconds: float | None = None
+    fit_cpu_seconds: float | None = None
     slices: dict[str, SliceResult] = field(default_factory=dict)
     settings: dict[str, float | None] = field(default_factory=dict)
     blocks: tuple[Result, ...] = ()
@@ -62,11 +63,12 @@ def evaluate(
     """
     wall, cpu = time.perf_counter(), time.process_time()
     fitted = recommender.fit(split.train)
+    fit_cpu = time.process_time() - cpu
     recommended = fitted.recommend(split.test_users, k, exclude_seen=not split.include_seen)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     counts = popularity(split.train)
     result = evaluate_lists(fitted.name, recommended, split, k, counts, rng, wall_seconds=wall, cpu_seconds=cpu)
-    return replace(result, settings=dict(fitted.settings)), fitted, recommended
+    return replace(result, fit_cpu_seconds=fit_cpu, settings=dict(fitted.settings)), fitted, recommended
 
 
 def evaluate_lists(
