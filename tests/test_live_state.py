@@ -114,7 +114,7 @@ def assert_same(one: LiveState, other: LiveState) -> None:
     assert digest(one) == digest(other)
     assert one.retriever.index is not None
     np.testing.assert_array_equal(one.texts, other.texts)
-    np.testing.assert_array_equal(one.coordinates, other.coordinates)
+    np.testing.assert_array_equal(one.item_features(), other.item_features())
     np.testing.assert_allclose(
         one.retriever.propagation.item_vectors, other.retriever.propagation.item_vectors, atol=1e-5
     )

@@ -78,7 +78,7 @@ def test_a_list_says_where_it_comes_from(recommender: Recommender) -> None:
     assert [found[place].score for place in range(3)] == sorted((item.score for item in found), reverse=True)
     assert {source for item in recommender.recommend("u1", 10) for source in item.sources} == {
         "graphsage",
-        "walk",
+        "graph filter",
         "popular",
         "recent taste",
     }

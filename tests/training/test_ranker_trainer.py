@@ -32,7 +32,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, Retriever]:
     empty = np.zeros(WIDTH, np.float32)
     retriever = SimpleNamespace(
         seen=lambda user: np.zeros(0, np.int32),
-        candidates=lambda user, exclude: Candidates(user, numbers, empty.astype(np.uint8), *[empty] * 4),
+        candidates=lambda user, exclude: Candidates(user, numbers, empty.astype(np.uint8), *[empty] * 5),
     )
     monkeypatch.setattr(ranker_trainer, "pair_features", lambda _, candidates: features[candidates.user])
     return features, retriever  # type: ignore[return-value]
@@ -122,7 +122,7 @@ def followed(monkeypatch: pytest.MonkeyPatch, m: int) -> tuple[Interactions, lis
 
     def candidates(user: int, exclude: object) -> Candidates:
         asked.append((user, len(taken_in)))
-        return Candidates(user, numbers, empty.astype(np.uint8), *[empty] * 4)
+        return Candidates(user, numbers, empty.astype(np.uint8), *[empty] * 5)
 
     retriever = SimpleNamespace(
         seen=lambda user: np.zeros(0, np.int32),

@@ -18,7 +18,7 @@ from graphrec.training.trainer import fit, log_of, train
 
 CONFIG = Config(
     embedding={"spectral_dimensions": 8, "text_dimensions": 4, "hidden_dimensions": 16, "dimensions": 8},
-    retrieval={"sage": 10, "walk": 10, "popular": 5},
+    retrieval={"sage": 10, "filter": 10, "popular": 5},
     training={"steps": 5, "batch_size": 64, "slice_share": 0.2, "ranker_seeds": 2},
 )
 
