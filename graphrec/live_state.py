@@ -76,19 +76,23 @@ class Learned:
 
     @classmethod
     def from_generation(cls, generation: Generation) -> Learned:
-        """Read what `weights` and `arrays` wrote; raises GenerationError when parts are missing."""
+        """Read what `weights` and `arrays` wrote; raises GenerationError when parts are missing or of another version."""
         heads = [_part(generation.weights, f"{part}.") for part in ("ranker", "session_ranker")]
         try:
             model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))
             ranker, session_ranker = (Ranker.from_arrays(head) if head else None for head in heads)
         except KeyError as error:
             raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
+        try:
+            choices = Choices.from_dict(generation.manifest.choices)
+        except (KeyError, TypeError) as error:
+            raise GenerationError("other numbers were chosen than this version knows", got=str(error)) from None
         names = ("texts", "basis_items", "basis_users", "basis_values")
         return cls(
             model,
             ranker,
             session_ranker,
-            Choices.from_dict(generation.manifest.choices),
+            choices,
             *(np.array(generation.array(name)) for name in names),
         )
 

@@ -285,11 +285,17 @@ def test_rebuilding_folds_later_items_in(world, trained, store, encode) -> None:
     state = state_of(config, store, encode, generation)
     rebuilt = state.rebuilt()
     nameless, untouched = state.items.number("nameless"), state.items.number("x")
-    assert not state.coordinates[nameless].any()
-    assert rebuilt.coordinates[nameless].any()
-    assert not rebuilt.coordinates[untouched].any()
-    known = state.coordinates.any(axis=1)
-    np.testing.assert_array_equal(rebuilt.coordinates[known], state.coordinates[known])
+    assert state.learned is not None
+    assert rebuilt.learned is not None
+    before, after = state.learned.basis_items, rebuilt.learned.basis_items
+    assert nameless >= len(before)
+    assert len(after) == len(state.items)
+    assert after[nameless].any()
+    assert not after[untouched].any()
+    known = np.flatnonzero(before.any(axis=1))
+    assert len(known) == 40
+    np.testing.assert_array_equal(after[known], before[known])
+    assert np.abs(rebuilt.item_features()[nameless] - state.item_features()[nameless]).max() > 0.01
     assert digest(rebuilt) == digest(state)
     assert rebuilt.offset == state.offset
     assert_same(state, state_of(config, store, encode, generation))  # the first one goes on unchanged

@@ -123,7 +123,9 @@ def test_training_lowers_the_loss(world, texts, full_softmax_items: int) -> None
     """With all items in the softmax, and with sampled ones."""
     log = log_of(world)
     coordinates, feature_map = inputs_of(log, texts)
-    start = train_embedding(log.take(slice(1)), coordinates, texts, feature_map, config_of(), CHOICES, lambda done, total: None)
+    start = train_embedding(
+        log.take(slice(1)), coordinates, texts, feature_map, config_of(), CHOICES, lambda done, total: None
+    )
     model = trained(log, texts, config_of(full_softmax_items=full_softmax_items, negatives=16))
     assert loss_of(model, log, coordinates, texts) < loss_of(start, log, coordinates, texts) - 0.1
     users, items = served(model, log, coordinates, texts)
