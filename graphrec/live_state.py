@@ -76,7 +76,7 @@ class Learned:
 
     @classmethod
     def from_generation(cls, generation: Generation) -> Learned:
-        """Read what `weights` and `arrays` wrote; raises GenerationError when parts are missing or of another version."""
+        """Read what `weights` and `arrays` wrote; raises GenerationError for parts missing or of another version."""
         heads = [_part(generation.weights, f"{part}.") for part in ("ranker", "session_ranker")]
         try:
             model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))

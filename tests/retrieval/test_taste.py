@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphrec.config import Config, RetrievalSettings
-from graphrec.retrieval.retriever import DAY, TASTE, Retriever
 from graphrec.retrieval.graph_filter import FilterShape
+from graphrec.retrieval.retriever import DAY, TASTE, Retriever
 from graphrec.retrieval.sources import walk_scores
 from graphrec.retrieval.taste import NEWEST, recency_weights, taste_vector
 
