@@ -53,6 +53,13 @@ def test_where_nothing_changes_the_half_life_is_the_longest() -> None:
     assert choose_half_life(*daily(popularity, 8, 200)) == np.inf
 
 
+def test_where_fashions_last_a_season_the_half_life_is_weeks() -> None:
+    days, items = np.arange(365.0)[:, None], np.arange(600)
+    height = 1 / (1 + items * 7919 % 600) ** 0.7
+    popularity = height * np.exp(-(((days - items / 600 * 365) / 60) ** 2) / 2)
+    assert 7 <= choose_half_life(*daily(popularity, 8, 300)) <= 30
+
+
 def test_without_a_hit_the_half_life_is_the_default() -> None:
     strangers = Interactions(NOBODY, NOBODY, np.zeros(0, np.int64), np.zeros(0), 4, 3)
     one = Interactions(np.array([1], np.int32), np.array([2], np.int32), np.array([START]), np.ones(1), 4, 3)
