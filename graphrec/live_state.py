@@ -79,7 +79,7 @@ class Learned:
 
     @classmethod
     def from_generation(cls, generation: Generation) -> Learned:
-        """Read what `weights` and `arrays` wrote; raises GenerationError when parts are missing."""
+        """Read what `weights` and `arrays` wrote; raises GenerationError for parts missing or of another version."""
         heads = [_part(generation.weights, f"{part}.") for part in ("ranker", "session_ranker")]
         cold = _part(generation.weights, "cold.")
         try:
@@ -88,9 +88,12 @@ class Learned:
             new = ColdModel.from_arrays(cold, np.array(generation.array("cold_vectors"))) if cold else None
         except KeyError as error:
             raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
+        try:
+            choices = Choices.from_dict(generation.manifest.choices)
+        except (KeyError, TypeError) as error:
+            raise GenerationError("other numbers were chosen than this version knows", got=str(error)) from None
         names = ("texts", "basis_items", "basis_users", "basis_values")
         texts, items, users, values = (np.array(generation.array(name)) for name in names)
-        choices = Choices.from_dict(generation.manifest.choices)
         return cls(model, ranker, session_ranker, choices, texts, items, users, values, new)
 
 

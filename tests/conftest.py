@@ -71,9 +71,11 @@ spectral_dimensions = 8
 text_dimensions = 4
 hidden_dimensions = 16
 dimensions = 8
+[filter]
+dimensions = 12
 [retrieval]
 sage = 10
-walk = 10
+filter = 10
 popular = 5
 [training]
 steps = 30

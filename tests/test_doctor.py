@@ -28,10 +28,10 @@ def test_a_healthy_workspace(shop: Path) -> None:
 
 
 def test_a_damaged_generation(shop: Path) -> None:
-    (shop / "generations" / "000001" / "coordinates.npy").write_bytes(b"")
+    (shop / "generations" / "000001" / "basis_items.npy").write_bytes(b"")
     found = {check.name: check for check in examine(shop)}
     assert found["generation 1 (live)"].level == "problem"
-    assert "coordinates.npy" in found["generation 1 (live)"].finding
+    assert "basis_items.npy" in found["generation 1 (live)"].finding
     assert found["generation 1 (live)"].way_out
 
 

@@ -26,6 +26,7 @@ DRAFT = Manifest(
     settings={"half_life_days": float("inf"), "kinds": {"view": 1.0}},
     text_model="words",
     metrics={"recall@20": 0.25},
+    choices={"popularity_half_life_days": float("inf"), "filter": {"slope": 3.0}},
 )
 FILES = [WEIGHTS, "texts.npy", "graph.reference.npy", "nothing.npy", INDEX, MANIFEST]
 

@@ -21,6 +21,10 @@ from graphrec.generation import Generation, Generations
 from graphrec.live_state import Learned, LiveState, open_state
 from graphrec.ranking.pair_features import NAMES
 from graphrec.ranking.ranker import Ranker, ranked
+from graphrec.retrieval.choices import Choices
+from graphrec.retrieval.graph_filter import FilterShape
+from graphrec.retrieval.popularity import Popularity
+from graphrec.retrieval.retriever import DAY
 
 LEARNED_EVENTS = 700  # of the world, that the fixture was trained on
 NOTHING = np.zeros(0, np.int32)
@@ -114,7 +118,7 @@ def assert_same(one: LiveState, other: LiveState) -> None:
     assert digest(one) == digest(other)
     assert one.retriever.index is not None
     np.testing.assert_array_equal(one.texts, other.texts)
-    np.testing.assert_array_equal(one.coordinates, other.coordinates)
+    np.testing.assert_array_equal(one.item_features(), other.item_features())
     np.testing.assert_allclose(
         one.retriever.propagation.item_vectors, other.retriever.propagation.item_vectors, atol=1e-5
     )
@@ -285,11 +289,17 @@ def test_rebuilding_folds_later_items_in(world, trained, store, encode) -> None:
     state = state_of(config, store, encode, generation)
     rebuilt = state.rebuilt()
     nameless, untouched = state.items.number("nameless"), state.items.number("x")
-    assert not state.coordinates[nameless].any()
-    assert rebuilt.coordinates[nameless].any()
-    assert not rebuilt.coordinates[untouched].any()
-    known = state.coordinates.any(axis=1)
-    np.testing.assert_array_equal(rebuilt.coordinates[known], state.coordinates[known])
+    assert state.learned is not None
+    assert rebuilt.learned is not None
+    before, after = state.learned.basis_items, rebuilt.learned.basis_items
+    assert nameless >= len(before)
+    assert len(after) == len(state.items)
+    assert after[nameless].any()
+    assert not after[untouched].any()
+    known = np.flatnonzero(before.any(axis=1))
+    assert len(known) == 40
+    np.testing.assert_array_equal(after[known], before[known])
+    assert np.abs(rebuilt.item_features()[nameless] - state.item_features()[nameless]).max() > 0.01
     assert digest(rebuilt) == digest(state)
     assert rebuilt.offset == state.offset
     assert_same(state, state_of(config, store, encode, generation))  # the first one goes on unchanged
@@ -343,6 +353,83 @@ def test_a_generation_that_does_not_fit_is_skipped(world, trained, store, encode
     assert "other features" in warning
     with pytest.raises(GenerationError, match="other features"):
         Learned.from_generation(own.load(2))
+
+
+CHOSEN = Choices(3.5, FilterShape(seed_exponent=0.6, target_exponent=0.4, slope=2.0, lift=0.5))
+
+
+@pytest.fixture
+def chosen(trained, store, encode, tmp_path: Path) -> tuple[LiveState, Generations]:
+    """A state under other choices than the defaults, and the generation it published."""
+    config, generation = trained
+    learned = replace(Learned.from_generation(generation), choices=CHOSEN)
+    state = LiveState(config, store, encode, learned, catalogue_offset=generation.manifest.catalogue_offset)
+    state.refresh()
+    generations = Generations(tmp_path)
+    state.publish(generations, "train", None, {})
+    return state, generations
+
+
+def reopened(config: Config, store: EventStore, encode, generations: Generations) -> tuple[LiveState, int]:
+    """The state of the newest generation, and how many events it had to replay."""
+    state, manifest = open_state(config, store, encode, generations, pytest.fail)
+    assert manifest is not None
+    assert Choices.from_dict(manifest.choices) == CHOSEN
+    return state, state.refresh()
+
+
+def test_what_was_chosen_survives_a_generation(trained, store, encode, chosen) -> None:
+    config, generation = trained
+    state, generations = chosen
+    again, replayed = reopened(config, store, encode, generations)
+    assert replayed == 0
+    assert again.learned is not None
+    assert again.learned.choices == again.retriever.choices == state.retriever.choices == CHOSEN
+    assert again.retriever.filter.shape == CHOSEN.filter
+    assert again.retriever.recent.half_life == 3.5 * DAY
+    assert_same(state, again)
+    other = state_of(config, store, encode, generation)
+    for user in range(len(state.users)):
+        mine, yours, others = (each.retriever.candidates(user, NOTHING) for each in (state, again, other))
+        np.testing.assert_array_equal(mine.numbers, yours.numbers)
+        np.testing.assert_allclose(mine.filtered, yours.filtered, rtol=1e-6)
+        assert np.abs(np.sort(mine.filtered)[-3:] - np.sort(others.filtered)[-3:]).max() > 1e-3
+
+
+def test_a_half_life_that_is_fixed_afterwards_wins(trained, store, encode, chosen) -> None:
+    config, _ = trained
+    state, generations = chosen
+    fixed = Config(**(config.model_dump() | {"retrieval": {"popularity_half_life_days": 0.5}}))
+    again, replayed = reopened(fixed, store, encode, generations)
+    assert replayed == LEARNED_EVENTS  # the snapshot's popularity is of another half-life
+    assert again.retriever.choices == replace(CHOSEN, popularity_half_life_days=0.5)
+    literal = Popularity(0.5 * DAY)
+    literal.grow(len(again.items))
+    for events in store.scan(0, store.offset):
+        wanted = again.kind_weights()[events.kinds] > 0
+        literal.add(events.items[wanted], events.timestamps[wanted])
+    np.testing.assert_allclose(again.retriever.recent.counts(), literal.counts(), rtol=1e-9)
+    assert np.abs(again.retriever.recent.counts() - state.retriever.recent.counts()).max() > 1
+    assert_same(again, state_of(fixed, store, encode, generations.load(1), snapshot=False))
+
+
+def test_a_filter_that_is_fixed_afterwards_wins_without_a_replay(trained, store, encode, chosen) -> None:
+    config, _ = trained
+    fixed = Config(**(config.model_dump() | {"filter": {"slope": 1.0, "lift": 0.0}}))
+    again, replayed = reopened(fixed, store, encode, chosen[1])
+    assert replayed == 0
+    assert again.retriever.filter.shape == replace(CHOSEN.filter, slope=1.0, lift=0.0)
+
+
+def test_choices_of_another_version_are_skipped(trained, store, encode, tmp_path: Path) -> None:
+    config, generation = trained
+    own, weights = Generations(tmp_path), generation.weights
+    for choices in ({}, {"filter": {"colour": 3.0}}, {**CHOSEN.to_dict(), "colour": 3.0}):
+        draft = replace(generation.manifest, choices=choices)
+        own.publish(draft, weights, generation.arrays, lambda path: path.write_bytes(b""))
+        number, (warning, *_) = opened(config, store, encode, own)
+        assert number is None
+        assert "other numbers were chosen" in warning
 
 
 def test_both_heads_survive_a_generation(trained: tuple[Config, Generation]) -> None:

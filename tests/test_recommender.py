@@ -78,7 +78,7 @@ def test_a_list_says_where_it_comes_from(recommender: Recommender) -> None:
     assert [found[place].score for place in range(3)] == sorted((item.score for item in found), reverse=True)
     assert {source for item in recommender.recommend("u1", 10) for source in item.sources} == {
         "graphsage",
-        "walk",
+        "graph filter",
         "popular",
         "recent taste",
     }
@@ -352,6 +352,25 @@ def test_reopening_gives_the_same_state(recommender: Recommender, shop: Path, wo
         np.testing.assert_allclose(again.item_vectors()[1], recommender.item_vectors()[1], atol=1e-5)
         for user in ("u1", "u2"):
             np.testing.assert_allclose(again.user_vector(user), recommender.user_vector(user), atol=1e-5)
+
+
+def test_a_number_in_the_settings_wins_over_what_was_chosen(recommender: Recommender, shop: Path, world) -> None:
+    chosen = recommender.retriever.choices
+    settings = world.settings.replace("[filter]", "[filter]\nslope = 1.25").replace(
+        "[retrieval]", "[retrieval]\npopularity_half_life_days = 0.25"
+    )
+    (shop / "graphrec.toml").write_text(settings)
+    with Recommender.open(shop) as again:
+        assert (again.generation, again.offset) == (1, 700)
+        fixed = replace(chosen, popularity_half_life_days=0.25, filter=replace(chosen.filter, slope=1.25))
+        assert again.retriever.choices == fixed
+        assert again.recommend("nobody").ids() != recommender.recommend("nobody").ids()  # what is popular now
+        assert again.rebuild().generation == 2
+    (shop / "graphrec.toml").write_text(world.settings)
+    with Recommender.open(shop) as back:
+        assert back.generation == 2
+        assert back.retriever.choices == chosen  # "auto" is what training chose, whatever was fixed meanwhile
+        assert back.recommend("u1").ids() == recommender.recommend("u1").ids()
 
 
 def test_threads_take_turns(recommender: Recommender, world) -> None:

@@ -67,7 +67,7 @@ class Interactions:
         )
 
     def joined(self, other: Self) -> Self:
-        """These events, then those of another; node counts must be the same."""
+        """These events, then those of another, without kinds; node counts must be the same."""
         return type(self)(
             np.concatenate([self.users, other.users]),
             np.concatenate([self.items, other.items]),

@@ -71,7 +71,10 @@ def choose(
 
 
 def choose_half_life(base: Interactions, newest: Interactions) -> float:
-    """Half-life in days whose popularity alone has the best NDCG@20 on what came next, block after block."""
+    """Half-life in days whose popularity alone has the best NDCG@20 on what came next, block after block.
+
+    The default where none finds anything.
+    """
     gains = np.zeros(len(HALF_LIVES))
     log, positions = base, np.array_split(np.arange(len(newest)), _BLOCKS)
     for block in (newest.take(part) for part in positions if len(part)):
@@ -86,7 +89,7 @@ def choose_half_life(base: Interactions, newest: Interactions) -> float:
             hits = _dense(wanted, order) & unseen & (ranks <= _K)
             gains[place] += float((hits / np.log2(np.maximum(ranks, 1) + 1)).sum() / max(len(asked), 1))
         log = log.joined(block)
-    return HALF_LIVES[int(np.argmax(gains))]
+    return HALF_LIVES[int(np.argmax(gains))] if gains.any() else Choices().popularity_half_life_days
 
 
 def choose_filter(
@@ -99,7 +102,7 @@ def choose_filter(
 ) -> FilterShape:
     """The filter with the best recall@20 + NDCG@20 on pairs (users, items) that came after `base`.
 
-    `basis` is of `base`. A few users choose how it starts, many all the rest.
+    `basis` is of `base`. A few users choose how it starts, many all the rest. The default where none finds anything.
     """
     wanted = _pairs(users, items, (base.n_users, base.n_items))
     everybody = np.unique(users)
@@ -123,7 +126,9 @@ def choose_filter(
         target, slope, lift = _GRID[int(np.argmax(quality))]
         return float(quality.max()), replace(shape, target_exponent=target, slope=slope, lift=lift)
 
-    chosen = max((best(exponent, few) for exponent in SEED_EXPONENTS), key=lambda found: found[0])[1]
+    quality, chosen = max((best(exponent, few) for exponent in SEED_EXPONENTS), key=lambda found: found[0])
+    if not quality:
+        return FilterShape()
     return best(chosen.seed_exponent, many)[1] if len(many) > len(few) else chosen
 
 

@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from graphrec.embedding import spectral
-from graphrec.embedding.spectral import cholesky_qr, fold_in, fold_in_items, normalised, spectral_basis
+from graphrec.embedding.spectral import (
+    USER_EXPONENT,
+    cholesky_qr,
+    coordinates,
+    fold_in,
+    fold_in_items,
+    known_rows,
+    normalised,
+    spectral_basis,
+)
 from graphrec.graph.interaction_graph import InteractionGraph
 
 WORLDS = [(60, 40, 0.2), (40, 60, 0.2), (300, 50, 0.05), (12, 9, 0.5)]
@@ -27,10 +36,11 @@ def rebuilt(basis: spectral.SpectralBasis) -> NDArray[np.float64]:
 
 def test_normalised_by_hand() -> None:
     matrix = csr_matrix(np.array([[1, 1, 0], [0, 2, 0], [0, 0, 0]], np.float32))
-    half = normalised(matrix, 0.5, 0.5).toarray()
-    np.testing.assert_allclose(half, [[1 / np.sqrt(2), 1 / np.sqrt(6), 0], [0, 2 / np.sqrt(6), 0], [0, 0, 0]])
-    assert half.dtype == np.float32
-    np.testing.assert_allclose(normalised(matrix, 1, 0).toarray(), [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 0]])
+    active = 2**-USER_EXPONENT  # of both users: degree 2
+    expected = active * np.array([[1, 3**-ITEM_EXPONENT, 0], [0, 2 * 3**-ITEM_EXPONENT, 0], [0, 0, 0]])
+    found = normalised(matrix).toarray()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert found.dtype == np.float32
 
 
 @pytest.mark.parametrize("condition", [1, 1e2, 1e4, 1e6])
@@ -64,7 +74,6 @@ def test_equals_the_exact_decomposition(world: tuple[int, int, float]) -> None:
     np.testing.assert_allclose(rebuilt(basis), (left[:, :8] * values[:8]) @ right[:8], atol=2e-4)
     np.testing.assert_allclose(basis.items.T @ basis.items, np.eye(8), atol=1e-5)
     np.testing.assert_allclose(basis.users.T @ basis.users, np.eye(8), atol=1e-4)
-    np.testing.assert_allclose(basis.coordinates(), basis.items)
 
 
 def test_few_iterations_are_close() -> None:
@@ -90,12 +99,41 @@ def test_any_rank_will_do(shape: tuple[int, int], density: float, seed: int) -> 
     np.testing.assert_allclose(rebuilt(basis), dense, atol=1e-4)
 
 
+@pytest.mark.parametrize("dimensions", [0, 3, 8, 11])
+def test_coordinates_are_the_leading_ones_padded_with_zeros(dimensions: int) -> None:
+    basis = spectral_basis(normalised(interactions(60, 40, 0.2)), 8)
+    found = coordinates(basis.items, basis.values, dimensions)
+    assert (found.shape, found.dtype) == ((40, dimensions), np.float32)
+    expected = (basis.items * np.sqrt(basis.values))[:, :dimensions]
+    np.testing.assert_array_equal(found[:, : expected.shape[1]], expected)
+    assert not found[:, expected.shape[1] :].any()
+
+
+def test_inner_products_of_coordinates_rebuild_the_spectrum_once() -> None:
+    matrix = normalised(interactions(60, 40, 0.2))
+    basis = spectral_basis(matrix, 40, iterations=30)
+    found = coordinates(basis.items, basis.values, 40).astype(np.float64)
+    squared = (found @ found.T) @ (found @ found.T)
+    np.testing.assert_allclose(squared, (matrix.T @ matrix).toarray(), atol=1e-4)
+
+
+def test_later_items_have_a_zero_row() -> None:
+    vectors = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
+    rows = known_rows(vectors, np.array([2, 3, 0, 99, 2]))
+    assert rows.dtype == np.float32
+    assert rows.tolist() == [[5, 6], [0, 0], [1, 2], [0, 0], [5, 6]]
+    rows[0] = 0
+    assert vectors[2].tolist() == [5, 6]  # a copy
+    assert known_rows(vectors[:0], np.array([0, 1])).tolist() == [[0, 0], [0, 0]]
+    assert known_rows(vectors, np.zeros(0, np.int32)).shape == (0, 2)
+
+
 @pytest.mark.parametrize("shape", list(product([0, 3], [0, 4])))
 def test_nothing_to_decompose(shape: tuple[int, int]) -> None:
     basis = spectral_basis(csr_matrix(shape, dtype=np.float32), 5)
     assert (basis.users.shape, basis.items.shape) == ((shape[0], 5), (shape[1], 5))
     assert not basis.values.any()
-    assert not basis.coordinates().any()
+    assert not basis.items.any()
 
 
 def test_a_function_of_matrix_and_seed() -> None:
@@ -143,9 +181,9 @@ def test_items_fold_in_from_the_graph() -> None:
     basis = spectral_basis(normalised(pairs), 8, iterations=30)
     graph = graph_of(pairs)
     missing = np.array([5, 0, 39])
-    coordinates = fold_in_items(*graph.to_csr()[:3], missing, basis.users, basis.values)
-    np.testing.assert_allclose(coordinates, basis.coordinates()[missing], atol=1e-3)
-    assert coordinates.dtype == np.float32
+    vectors = fold_in_items(*graph.to_csr()[:3], missing, basis.users, basis.values)
+    np.testing.assert_allclose(vectors, basis.items[missing], atol=1e-3)
+    assert vectors.dtype == np.float32
 
 
 def test_later_nodes_and_returned_edges_fold_in_to_nothing() -> None:
@@ -159,10 +197,10 @@ def test_later_nodes_and_returned_edges_fold_in_to_nothing() -> None:
     )
     edges = graph.to_csr()
     before = [array.copy() for array in edges]
-    coordinates = fold_in_items(*edges[:3], np.array([40, 41, 42, 43]), basis.users, basis.values)
-    assert coordinates.any(axis=1).tolist() == [True, False, False, False]
+    vectors = fold_in_items(*edges[:3], np.array([40, 41, 42, 43]), basis.users, basis.values)
+    assert vectors.any(axis=1).tolist() == [True, False, False, False]
     direction = basis.users[3] / basis.values
-    assert coordinates[0] @ direction == pytest.approx(np.linalg.norm(coordinates[0]) * np.linalg.norm(direction))
+    assert vectors[0] @ direction == pytest.approx(np.linalg.norm(vectors[0]) * np.linalg.norm(direction))
     for array, unchanged in zip(edges, before, strict=True):
         np.testing.assert_array_equal(array, unchanged)
 

@@ -138,7 +138,7 @@ def test_what_is_hidden_is_not_offered_and_strangers_get_the_popular() -> None:
 PAIRS = 15
 CONFIG = Config(
     embedding=EmbeddingSettings(spectral_dimensions=8, hidden_dimensions=16, dimensions=8),
-    training=TrainingSettings(steps=20, batch_size=256, ranker_seeds=1),
+    training=TrainingSettings(steps=20, batch_size=256, ranker_seeds=1, slice_share=0.4),  # a hundred sessions
 )
 
 

@@ -11,7 +11,7 @@ from graphrec.embedding.embedding_model import EmbeddingModel
 from graphrec.embedding.graphsage import SageWeights
 from graphrec.embedding.node_features import FeatureMap
 from graphrec.ranking.pair_features import NAMES, pair_features
-from graphrec.retrieval.retriever import DAY, POPULAR, SAGE, TASTE, WALK, Candidates, Retriever
+from graphrec.retrieval.retriever import DAY, FILTER, POPULAR, SAGE, TASTE, Candidates, Retriever
 
 
 @pytest.fixture
@@ -29,14 +29,18 @@ def retriever() -> Retriever:
 
 
 def candidates(
-    user: int, walk: tuple[float, ...] = (0.2, 0.0, 0.1), taste: tuple[float, ...] = (0.0, 0.4, 0.1)
+    user: int,
+    walk: tuple[float, ...] = (0.2, 0.0, 0.1),
+    filtered: tuple[float, ...] = (0.3, -0.15, 0.6),
+    taste: tuple[float, ...] = (0.0, 0.4, 0.1),
 ) -> Candidates:
     return Candidates(
         user,
         numbers=np.array([1, 3, 0], np.int32),
-        sources=np.array([SAGE | WALK, POPULAR | TASTE, WALK], np.uint8),
+        sources=np.array([SAGE | FILTER, POPULAR | TASTE, FILTER], np.uint8),
         cosine=np.array([0.5, -0.25, 0.0], np.float32),
         walk=np.array(walk, np.float32),
+        filtered=np.array(filtered, np.float32),
         score=np.array([3.0, 2.0, 1.0], np.float32),
         taste=np.array(taste, np.float32),
     )
@@ -58,6 +62,8 @@ def test_by_hand(retriever: Retriever) -> None:
         "nearest_three": [0, 0, 0],
         "text_nearest": [0, 0, 0],
         "text_nearest_three": [0, 0, 0],
+        "filtered": np.log([0.3001, 0.0001, 0.6001]),  # what is held back more than the walk gives is nothing
+        "filtered_share": [0.5, -0.25, 1],
         "walk": np.log([0.2001, 0.0001, 0.1001]),
         "walk_share": [1, 0, 0.5],
         "taste_walk": np.log([0.0001, 0.4001, 0.1001]),
@@ -73,7 +79,7 @@ def test_by_hand(retriever: Retriever) -> None:
         "user_degree": np.log([3, 3, 3]),
         "user_idle_days": np.log([5, 5, 5]),
         "from_graphsage": [1, 0, 0],
-        "from_walk": [1, 0, 1],
+        "from_filter": [1, 0, 1],
         "from_popular": [0, 1, 0],
         "from_taste": [0, 1, 0],
     }
@@ -86,8 +92,8 @@ def test_by_hand(retriever: Retriever) -> None:
 
 @pytest.mark.parametrize("user", [2, 99])
 def test_an_unknown_user_has_no_degree(retriever: Retriever, user: int) -> None:
-    features = pair_features(retriever, candidates(user, (0, 0, 0), (0, 0, 0)))
-    for name in ("user_degree", "user_idle_days", "walk_share", "taste_walk_share"):
+    features = pair_features(retriever, candidates(user, (0, 0, 0), (0, 0, 0), (0, 0, 0)))
+    for name in ("user_degree", "user_idle_days", "walk_share", "filtered_share", "taste_walk_share"):
         assert not column(features, name).any()
     assert np.isfinite(features).all()
 
@@ -126,7 +132,7 @@ def test_the_nearest_of_a_users_items() -> None:
     vectors = np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
     log = [(0, item, 1.0) for item in range(3)] + [(1, 1, 1.0), (1, 4, 1.0), (1, 4, -1.0), (2, 0, 1.0)]
     retriever = with_vectors(vectors, [*log, *((2, item, 1.0) for item in range(1, 5))])
-    candidates = Candidates(0, np.array([3, 4], np.int32), np.zeros(2, np.uint8), *np.zeros((4, 2), np.float32))
+    candidates = Candidates(0, np.array([3, 4], np.int32), np.zeros(2, np.uint8), *np.zeros((5, 2), np.float32))
     cosine = np.cos(angles[:, None] - angles[[3, 4]])
 
     def nearest(user: int) -> list[NDArray[np.float32]]:
@@ -145,7 +151,7 @@ def test_the_nearest_of_a_users_items() -> None:
 def test_a_changed_text_is_near_to_others() -> None:
     vectors = np.array([[1, 0], [0, 1], [0, 1]], np.float32)
     retriever = with_vectors(vectors, [(0, 0, 1.0)])
-    candidates = Candidates(0, np.array([1, 2], np.int32), np.zeros(2, np.uint8), *np.zeros((4, 2), np.float32))
+    candidates = Candidates(0, np.array([1, 2], np.int32), np.zeros(2, np.uint8), *np.zeros((5, 2), np.float32))
     assert column(pair_features(retriever, candidates), "text_nearest").tolist() == [0, 0]
     retriever.change_items(np.array([2], np.int32), vectors[[2]], vectors[[0]])
     assert column(pair_features(retriever, candidates), "text_nearest").tolist() == [0, 10]
@@ -155,7 +161,7 @@ def test_a_changed_text_is_near_to_others() -> None:
 def test_recent_taste_points_at_the_newest() -> None:
     vectors = np.array([[1, 0], [0, 1], [1, 0]], np.float32)
     retriever = with_vectors(vectors, [(0, 0, 1.0), (0, 1, 1.0)])
-    candidate = Candidates(0, np.array([2], np.int32), np.zeros(1, np.uint8), *np.zeros((4, 1), np.float32))
+    candidate = Candidates(0, np.array([2], np.int32), np.zeros(1, np.uint8), *np.zeros((5, 1), np.float32))
     assert column(pair_features(retriever, candidate), "newest").tolist() == [0]
     cosine = 10 * 2**-1.5 / np.hypot(1, 2**-1.5)
     np.testing.assert_allclose(column(pair_features(retriever, candidate), "taste"), [cosine], atol=1e-5)

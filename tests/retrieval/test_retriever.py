@@ -11,7 +11,7 @@ from graphrec.embedding.embedding_model import EmbeddingModel
 from graphrec.embedding.graphsage import SageWeights
 from graphrec.embedding.node_features import FeatureMap, unit_rows
 from graphrec.graph.interaction_graph import InteractionGraph
-from graphrec.retrieval.retriever import DAY, POPULAR, POPULARITY_FLOOR, SAGE, TASTE, WALK, Candidates, Retriever
+from graphrec.retrieval.retriever import DAY, FILTER, POPULAR, POPULARITY_FLOOR, SAGE, TASTE, Candidates, Retriever
 
 INPUTS, HIDDEN, OUTPUTS = 5, 8, 4
 N_USERS, N_ITEMS = 6, 12
@@ -24,6 +24,9 @@ def random(*shape: int, seed: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
+BASIS = random(N_ITEMS - 2, 3), np.array([1, 0.6, 0.3], np.float32)  # the last two items came later
+
+
 def new_model() -> EmbeddingModel:
     first, second, bias1, bias2 = (HIDDEN, INPUTS), (OUTPUTS, HIDDEN), (HIDDEN,), (OUTPUTS,)
     shapes = [first, bias1, first, bias1, second, second, bias2, second, second, bias2]
@@ -34,9 +37,8 @@ def new_model() -> EmbeddingModel:
 
 def new_retriever(n_items: int = N_ITEMS, *, trained: bool = True, **settings: float) -> Retriever:
     retrieval = RetrievalSettings(**settings)  # type: ignore[arg-type]
-    retriever = Retriever(
-        Config(graph=GraphSettings(half_life_days=2), retrieval=retrieval), new_model() if trained else None
-    )
+    config = Config(graph=GraphSettings(half_life_days=2), retrieval=retrieval)
+    retriever = Retriever(config, new_model() if trained else None, basis=BASIS)
     retriever.add_items(features(n_items))
     return retriever
 
@@ -63,8 +65,16 @@ def same(one: Candidates, other: Candidates) -> None:
     first, second = np.argsort(one.numbers), np.argsort(other.numbers)
     for name in ("numbers", "sources"):
         np.testing.assert_array_equal(getattr(one, name)[first], getattr(other, name)[second])
-    for name in ("cosine", "walk", "score", "taste"):
+    for name in ("cosine", "walk", "filtered", "score", "taste"):
         np.testing.assert_allclose(getattr(one, name)[first], getattr(other, name)[second], atol=1e-5 * 7)
+
+
+def offered_by_filter(
+    numbers: NDArray[np.int32], walk: NDArray[np.float32], filtered: NDArray[np.float32], pool: int
+) -> NDArray[np.int32]:
+    """What the walk reaches best, in the order of the filter."""
+    walked = np.argsort(-walk, kind="stable")[: min(pool, np.count_nonzero(walk))]
+    return numbers[walked[np.argsort(-filtered[walked], kind="stable")]]
 
 
 logs = st.lists(
@@ -124,11 +134,11 @@ def test_the_score_is_the_one_that_was_trained(retriever: Retriever) -> None:
     np.testing.assert_allclose(found.cosine, cosines[found.numbers], atol=1e-5)
     assert (np.diff(found.score) <= 0).all()
     assert found.user == 0
-    assert {array.dtype for array in (found.cosine, found.walk, found.score)} == {np.dtype(np.float32)}
+    assert {array.dtype for array in (found.cosine, found.walk, found.filtered, found.score)} == {np.dtype(np.float32)}
 
 
 def test_each_source_offers_its_best() -> None:
-    settings = {"sage": 3, "walk": 2, "popular": 2, "taste": 1}
+    settings = {"sage": 3, "filter": 2, "popular": 2, "taste": 1}
     retriever = new_retriever(**settings)
     rng = np.random.default_rng(0)
     log = [(int(rng.integers(N_USERS)), int(rng.integers(N_ITEMS)), 1.0, float(rng.uniform(1, 9))) for _ in range(40)]
@@ -141,16 +151,16 @@ def test_each_source_offers_its_best() -> None:
         assert not set(exclude.tolist()) & set(all_of_them.numbers.tolist())
         assert len(all_of_them.numbers) == N_ITEMS - len(exclude)
         by_number = np.argsort(all_of_them.numbers)  # which decides between equals
-        numbers, score, walk, taste = (
-            getattr(all_of_them, name)[by_number] for name in ("numbers", "score", "walk", "taste")
+        numbers, score, walk, filtered, taste = (
+            getattr(all_of_them, name)[by_number] for name in ("numbers", "score", "walk", "filtered", "taste")
         )
         expected = {
             SAGE: numbers[np.argsort(-score, kind="stable")],
-            WALK: numbers[np.argsort(-walk, kind="stable")][: np.count_nonzero(walk)],
+            FILTER: offered_by_filter(numbers, walk, filtered, 2 * settings["filter"]),
             TASTE: numbers[np.argsort(-taste, kind="stable")][: np.count_nonzero(taste)],
             POPULAR: numbers[np.argsort(-retriever.recent.counts()[numbers], kind="stable")],
         }
-        for source, limit in zip((SAGE, WALK, POPULAR, TASTE), settings.values(), strict=True):
+        for source, limit in zip((SAGE, FILTER, POPULAR, TASTE), settings.values(), strict=True):
             offered = set(found.numbers[(found.sources & source) > 0].tolist())
             assert offered == set(expected[source][:limit].tolist())
         assert (found.sources > 0).all()
@@ -158,8 +168,8 @@ def test_each_source_offers_its_best() -> None:
 
 def test_a_walk_leads_where_the_graph_leads(retriever: Retriever) -> None:
     found = retriever.candidates(0, retriever.seen(0))
-    assert set(found.numbers[(found.sources & WALK) > 0].tolist()) == {2, 3, 4, 7}
-    assert (found.walk > 0).tolist() == ((found.sources & WALK) > 0).tolist()
+    assert set(found.numbers[(found.sources & FILTER) > 0].tolist()) == {2, 3, 4, 7}
+    assert (found.walk > 0).tolist() == ((found.sources & FILTER) > 0).tolist()
 
 
 @pytest.mark.parametrize("user", [N_USERS, 10**6])
@@ -217,7 +227,7 @@ def test_the_walk_starts_from_the_newest_items_the_user_kept() -> None:
     retriever.apply(*columns([(user, item, float(weight), float(days)) for user, item, weight, days in shared + own]))
     found = retriever.candidates(0, retriever.seen(0))
     assert found.numbers[found.walk > 0].tolist() == [11]
-    assert found.walk.max() == pytest.approx(2**-0.5 * 2**-0.6)  # of a user whose weights add up to one
+    assert found.walk.max() == pytest.approx(2**-0.7 * 2**-0.5)  # of a user whose weights add up to one
 
 
 def test_the_clock_moves_every_popularity(retriever: Retriever) -> None:
@@ -262,7 +272,7 @@ def test_other_features_move_the_index(retriever: Retriever) -> None:
 def test_a_snapshot_stands_in_for_its_part_of_the_log(retriever: Retriever) -> None:
     half_life = 2.0 * DAY
     graph = InteractionGraph.from_state(retriever.graph.state(), half_life)
-    restored = Retriever(Config(graph=GraphSettings(half_life_days=2)), retriever.model, graph)
+    restored = Retriever(Config(graph=GraphSettings(half_life_days=2)), retriever.model, graph, basis=BASIS)
     restored.add_items(features(N_ITEMS))
     restored.recent.restore(retriever.recent.state())
     restored.lasting.restore(retriever.lasting.state())
@@ -283,7 +293,7 @@ def test_without_a_model_graph_and_popularity_answer() -> None:
     assert retriever.index is None
     found = retriever.candidates(0, retriever.seen(0))
     assert found.numbers.tolist() == [1]
-    assert found.sources.tolist() == [WALK | POPULAR | TASTE]
+    assert found.sources.tolist() == [FILTER | POPULAR | TASTE]
 
 
 @pytest.mark.parametrize("trained", [True, False])

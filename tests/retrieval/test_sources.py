@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from graphrec.embedding.spectral import USER_EXPONENT
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.retrieval.sources import walk_scores, witnesses
 
@@ -13,6 +14,7 @@ N_USERS, N_ITEMS = 8, 10
 
 event = st.tuples(st.integers(0, N_USERS - 1), st.integers(0, N_ITEMS - 1), st.sampled_from([1.0, 3.0, 0.0, -3.0]))
 logs = st.lists(event, max_size=60)
+exponents = st.sampled_from([0.0, 0.1, 0.5, 0.7, 1.0])
 
 
 def graph_of(log: list[tuple[int, int, float]]) -> InteractionGraph:
@@ -38,18 +40,21 @@ def power(degrees: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:
     return np.where(degrees > 0, np.maximum(degrees, 1) ** exponent, 0)
 
 
-@given(log=logs, user=st.integers(0, N_USERS - 1))
-def test_the_walk_is_a_product_of_matrices(log: list[tuple[int, int, float]], user: int) -> None:
+@given(log=logs, user=st.integers(0, N_USERS - 1), seed_exponent=exponents, target_exponent=exponents)
+def test_the_walk_is_a_product_of_matrices(
+    log: list[tuple[int, int, float]], user: int, seed_exponent: float, target_exponent: float
+) -> None:
     graph = graph_of(log)
     edges, positive = dense(graph)
     items, weights, _ = graph.user_row(user)
     seeds, own = items[weights > 0], weights[weights > 0]
     start = np.zeros(N_ITEMS)
     start[seeds] = own
-    reached = edges @ (power(edges.sum(axis=0), -0.5) * start)
+    reached = edges @ (power(edges.sum(axis=0), -seed_exponent) * start)
     reached[user] = 0
-    expected = power(edges.sum(axis=0), -0.4) * (positive.T @ (power(edges.sum(axis=1), -0.6) * reached))
-    scores = walk_scores(graph.arrays, user, seeds, own)
+    met = positive.T @ (power(edges.sum(axis=1), -USER_EXPONENT) * reached)
+    expected = power(edges.sum(axis=0), -target_exponent) * met
+    scores = walk_scores(graph.arrays, user, seeds, own, seed_exponent, target_exponent)
     assert (scores.shape, scores.dtype) == ((N_ITEMS,), np.float32)
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-7)
 
@@ -68,13 +73,13 @@ def test_witnesses_are_the_others_who_have_both(log: list[tuple[int, int, float]
     assert counts.tolist() == expected
 
 
-@pytest.mark.parametrize(("witness_weight", "score"), [(1.0, 2**-0.5 * 2**-0.6), (-1.0, 0.0)])
+@pytest.mark.parametrize(("witness_weight", "score"), [(1.0, 2**-0.7 * 2**-USER_EXPONENT), (-1.0, 0.0)])
 def test_a_walk_by_hand(witness_weight: float, score: float) -> None:
     # User 0 has item 0; user 1 has it too, and item 1, or gave that one back.
     graph = graph_of([(0, 0, 1.0), (1, 0, 1.0), (1, 1, witness_weight)])
-    scores = walk_scores(graph.arrays, 0, np.array([0], np.int32), np.array([1], np.float32))
+    scores = walk_scores(graph.arrays, 0, np.array([0], np.int32), np.array([1], np.float32), 0.7, 0.4)
     assert scores[1] == pytest.approx(score)
-    assert scores[0] == pytest.approx(2**-0.5 * 2**-0.6 * 2**-0.4)
+    assert scores[0] == pytest.approx(2**-0.7 * 2**-USER_EXPONENT * 2**-0.4)
     assert not scores[2:].any()
     counts = witnesses(graph.arrays, 0, np.array([0], np.int32), 1)
     assert counts.tolist() == [int(witness_weight > 0)]
@@ -87,5 +92,5 @@ def test_who_gave_the_seed_back_is_no_witness() -> None:
 
 def test_a_lonely_user_walks_nowhere() -> None:
     graph = graph_of([(0, 0, 1.0), (1, 1, 1.0)])
-    assert not walk_scores(graph.arrays, 0, np.array([0], np.int32), np.array([1], np.float32)).any()
-    assert not walk_scores(graph.arrays, 2, np.zeros(0, np.int32), np.zeros(0, np.float32)).any()
+    assert not walk_scores(graph.arrays, 0, np.array([0], np.int32), np.array([1], np.float32), 0.7, 0.1).any()
+    assert not walk_scores(graph.arrays, 2, np.zeros(0, np.int32), np.zeros(0, np.float32), 0.7, 0.1).any()

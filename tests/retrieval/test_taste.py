@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphrec.config import Config, RetrievalSettings
+from graphrec.retrieval.graph_filter import FilterShape
 from graphrec.retrieval.retriever import DAY, TASTE, Retriever
 from graphrec.retrieval.sources import walk_scores
 from graphrec.retrieval.taste import NEWEST, recency_weights, taste_vector
@@ -56,9 +57,9 @@ def test_the_newest_item_leads(retriever: Retriever) -> None:
         found = retriever.candidates(0, np.array([0, 2], np.int32))
         assert found.numbers[(found.sources & TASTE) > 0].tolist() == [following]
         items, _ = retriever.speaking(0)
-        np.testing.assert_array_equal(
-            found.taste, walk_scores(retriever.graph.arrays, 0, items, recency_weights(len(items)))[found.numbers]
-        )
+        exponents = FilterShape().seed_exponent, FilterShape().target_exponent
+        walk = walk_scores(retriever.graph.arrays, 0, items, recency_weights(len(items)), *exponents)
+        np.testing.assert_array_equal(found.taste, walk[found.numbers])
 
 
 def test_of_one_time_stamp_the_last_in_the_log_is_the_newest(retriever: Retriever) -> None:

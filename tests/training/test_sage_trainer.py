@@ -10,15 +10,19 @@ from graphrec.config import Config
 from graphrec.embedding.embedding_model import EmbeddingModel
 from graphrec.embedding.node_features import FeatureMap, unit_rows
 from graphrec.embedding.propagation import Propagation
-from graphrec.embedding.spectral import normalised, spectral_basis
+from graphrec.embedding.spectral import coordinates, normalised, spectral_basis
 from graphrec.events.interactions import Interactions
 from graphrec.graph.interaction_graph import InteractionGraph
+from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.retriever import DAY
 from graphrec.training import sage_trainer
 from graphrec.training.sage_trainer import SageNetwork, sparse_tensor, train_embedding
 from graphrec.training.time_cuts import decayed_edges, row_mean, time_cut
 
 EMBEDDING = {"spectral_dimensions": 8, "text_dimensions": 4, "hidden_dimensions": 16, "dimensions": 8}
+
+CHOICES = Choices()
+HALF_LIVES = Config().graph.half_life_days * DAY, CHOICES.popularity_half_life_days * DAY
 
 
 def config_of(**training: object) -> Config:
@@ -41,13 +45,14 @@ def texts(world, words) -> np.ndarray:
 def inputs_of(log: Interactions, texts: np.ndarray) -> tuple[np.ndarray, FeatureMap]:
     pairs = decayed_edges(log, np.inf)
     pairs.data[:] = 1
-    coordinates = spectral_basis(normalised(pairs), 8).coordinates()
-    return coordinates, FeatureMap.fit(coordinates, texts, 4)
+    basis = spectral_basis(normalised(pairs), 8)
+    found = coordinates(basis.items, basis.values, 8)
+    return found, FeatureMap.fit(found, texts, 4)
 
 
 def trained(log: Interactions, texts: np.ndarray, config: Config, progress=lambda done, total: None) -> EmbeddingModel:
     coordinates, feature_map = inputs_of(log, texts)
-    return train_embedding(log, coordinates, texts, feature_map, config, progress)
+    return train_embedding(log, coordinates, texts, feature_map, config, CHOICES, progress)
 
 
 def served(
@@ -68,7 +73,7 @@ def served(
 def loss_of(model: EmbeddingModel, log: Interactions, coordinates: np.ndarray, texts: np.ndarray) -> float:
     """Cross entropy of what came last among all items, from vectors of what came before."""
     moment = int(0.8 * len(log))
-    cut = time_cut(log, moment, len(log), Config())
+    cut = time_cut(log, moment, len(log), *HALF_LIVES)
     users, items = served(model, log.take(slice(moment)), coordinates, texts)
     scores = model.scale * users[cut.target_users] @ items.T + model.popularity_weight * cut.log_popularity
     shares = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
@@ -81,7 +86,7 @@ def test_step_0_is_the_spectral_recommender(world, texts, monkeypatch: pytest.Mo
     log = log_of(world).take(slice(20))  # the earliest cut has no target: nothing is trained
     coordinates, feature_map = inputs_of(log_of(world), texts)
     monkeypatch.setattr(sage_trainer, "_CUTS", ())
-    model = train_embedding(log, coordinates, texts, feature_map, config_of(), lambda done, total: None)
+    model = train_embedding(log, coordinates, texts, feature_map, config_of(), CHOICES, lambda done, total: None)
     assert model.scale == pytest.approx(10)
     assert model.popularity_weight == 1
     users, items = served(model, log, coordinates, texts)
@@ -124,7 +129,9 @@ def test_training_lowers_the_loss(world, texts, full_softmax_items: int) -> None
     """With all items in the softmax, and with sampled ones."""
     log = log_of(world)
     coordinates, feature_map = inputs_of(log, texts)
-    start = train_embedding(log.take(slice(1)), coordinates, texts, feature_map, config_of(), lambda done, total: None)
+    start = train_embedding(
+        log.take(slice(1)), coordinates, texts, feature_map, config_of(), CHOICES, lambda done, total: None
+    )
     model = trained(log, texts, config_of(full_softmax_items=full_softmax_items, negatives=16))
     assert loss_of(model, log, coordinates, texts) < loss_of(start, log, coordinates, texts) - 0.1
     users, items = served(model, log, coordinates, texts)
@@ -136,9 +143,8 @@ def test_training_lowers_the_loss(world, texts, full_softmax_items: int) -> None
 def test_the_losses_are_the_softmax_they_say(world, texts) -> None:
     """Over all items; and over the target once and 4,000 draws that stand for the other items."""
     torch.manual_seed(0)
-    log = log_of(world)
     network = SageNetwork(8, 16, 8)
-    cut = sage_trainer._DeviceCut(time_cut(log, 500, 900, Config()), torch.device("cpu"))
+    cut = sage_trainer._DeviceCut(time_cut(log_of(world), 500, 900, *HALF_LIVES), torch.device("cpu"))
     cut.log_popularity = torch.linspace(-3, 3, 40)
     with torch.no_grad():
         around = network.surroundings(torch.rand(40, 8), cut.user_mean, cut.item_mean)

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphrec.config import Config
 from graphrec.events.interactions import Interactions
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.retrieval.popularity import Popularity
@@ -16,8 +15,8 @@ from graphrec.training.time_cuts import decayed_edges, row_mean, time_cut
 
 N_USERS, N_ITEMS = 6, 5
 START = 1_700_000_000_000_000
-CONFIG = Config()
-HALF_LIFE = CONFIG.graph.half_life_days * DAY
+HALF_LIFE = 90 * DAY
+POPULARITY_HALF_LIFE = 7 * DAY
 
 event = st.tuples(
     st.integers(0, N_USERS - 1),
@@ -70,7 +69,7 @@ def test_edges_are_the_effective_weights_of_the_live_graph(events) -> None:
 def test_targets_come_after_the_cut_and_messages_before_it(events, share: float, later: float) -> None:
     log = log_of(events)
     moment, until = (int(each * len(log)) for each in sorted((share, later)))
-    cut = time_cut(log, moment, until, CONFIG)
+    cut = time_cut(log, moment, until, HALF_LIFE, POPULARITY_HALF_LIFE)
     history, window = log.take(slice(moment)), log.take(slice(moment, until))
     before = pairs(history.users, history.items)
     positive = window.weights > 0
@@ -90,7 +89,7 @@ def test_targets_come_after_the_cut_and_messages_before_it(events, share: float,
         np.testing.assert_allclose(mean, expected, atol=1e-6)
         assert mean.dtype == np.float32
 
-    popularity = Popularity(CONFIG.retrieval.popularity_half_life_days * DAY)
+    popularity = Popularity(POPULARITY_HALF_LIFE)
     popularity.grow(N_ITEMS)
     bought = history.weights > 0
     popularity.add(history.items[bought], history.timestamps[bought])
@@ -99,7 +98,7 @@ def test_targets_come_after_the_cut_and_messages_before_it(events, share: float,
 
 def test_the_future_does_not_show_in_a_cut() -> None:
     events = [(0, 0, START, 1.0), (1, 1, START + DAY, 5.0), (0, 1, START + 2 * DAY, 1.0), (1, 2, START + 9 * DAY, 1.0)]
-    cut, other = (time_cut(log_of(part), 2, 3, CONFIG) for part in (events, events[:3]))
+    cut, other = (time_cut(log_of(part), 2, 3, HALF_LIFE, POPULARITY_HALF_LIFE) for part in (events, events[:3]))
     assert (cut.user_mean != other.user_mean).nnz == 0
     assert cut.log_popularity.tolist() == other.log_popularity.tolist()
     assert pairs(cut.target_users, cut.target_items) == {(0, 1)}

@@ -13,12 +13,14 @@ from graphrec.events.event import Event, table_of
 from graphrec.events.interactions import Interactions
 from graphrec.events.store import EventStore
 from graphrec.live_state import LiveState
+from graphrec.retrieval.graph_filter import FilterShape
 from graphrec.training import trainer
 from graphrec.training.trainer import fit, log_of, train
 
 CONFIG = Config(
     embedding={"spectral_dimensions": 8, "text_dimensions": 4, "hidden_dimensions": 16, "dimensions": 8},
-    retrieval={"sage": 10, "walk": 10, "popular": 5},
+    filter={"dimensions": 12},
+    retrieval={"sage": 10, "filter": 10, "popular": 5},
     training={"steps": 5, "batch_size": 64, "slice_share": 0.2, "ranker_seeds": 2},
 )
 
@@ -57,14 +59,22 @@ def test_training_gives_a_state_at_the_same_offset(state: LiveState, words, monk
     assert renewed.learned is not None
     assert renewed.learned.ranker is not None
     assert metrics["ranking_head"] is True
-    assert set(stages) == {"embedding, base", "ranking head", "session head", "embedding, whole log", "graph"}
+    assert set(stages) == {
+        "graph filter",
+        "embedding, base",
+        "ranking head",
+        "session head",
+        "embedding, whole log",
+        "graph",
+    }
     for steps in stages.values():
         assert steps[-1][0] == steps[-1][1]
         assert steps == sorted(steps)
     numbers = [state.items.number(f"i{n}") for n in range(40)]
     described = renewed.texts.any(axis=1)
     assert [bool(described[number]) for number in numbers] == [True] * 30 + [False] * 10
-    np.testing.assert_array_equal(renewed.coordinates, renewed.learned.coordinates)
+    assert renewed.retriever.choices == renewed.learned.choices
+    assert renewed.learned.basis_items.shape == (40, 12)
 
 
 def test_what_comes_during_training_counts_when_it_is_done(state: LiveState, words) -> None:
@@ -104,12 +114,13 @@ def test_the_head_sees_only_what_came_before_its_slice(state: LiveState, monkeyp
     assert met["pairs"] <= set(zip(log.users[cut:].tolist(), log.items[cut:].tolist(), strict=True))
 
 
-def test_coordinates_are_of_who_met_what_and_not_of_how_much(state: LiveState) -> None:
+def test_the_basis_is_of_who_met_what_and_not_of_how_much(state: LiveState) -> None:
     log = log_of(state, state._store)
     heavier = replace(log, weights=np.where(log.weights > 0, log.weights * 3 + 1, log.weights * 9))
     none = np.zeros((40, 0), np.float32)
     fitted = [fit(each, none, CONFIG, lambda stage, done, total: None) for each in (log, heavier)]
-    np.testing.assert_array_equal(fitted[0].coordinates, fitted[1].coordinates)
+    np.testing.assert_array_equal(fitted[0].basis.items, fitted[1].basis.items)
+    np.testing.assert_array_equal(fitted[0].basis.values, fitted[1].basis.values)
 
 
 def test_an_empty_log_is_an_error(words) -> None:
@@ -125,11 +136,12 @@ def test_a_log_of_a_few_events(n: int) -> None:
     log = Interactions(np.zeros(n, np.int32), np.arange(n, dtype=np.int32), np.arange(n) + 10**15, np.ones(n), 1, n)
     trained = fit(log, np.zeros((n, 0), np.float32), CONFIG, lambda stage, done, total: None)
     assert trained.ranker is None
-    assert trained.coordinates.shape == (n, 8)
+    assert trained.basis.items.shape == (n, 12)
+    assert trained.choices.filter == FilterShape()  # nothing tells one from another
     assert all(np.isfinite(array).all() for array in trained.model.arrays().values())
 
 
 def test_no_pair_that_counts() -> None:
     log = Interactions(np.zeros(3, np.int32), np.arange(3, dtype=np.int32), np.arange(3) + 10**15, -np.ones(3), 1, 3)
     trained = fit(log, np.zeros((3, 0), np.float32), CONFIG, lambda stage, done, total: None)
-    assert not trained.coordinates.any()
+    assert not trained.basis.items.any()
