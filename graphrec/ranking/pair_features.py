@@ -32,6 +32,7 @@ NAMES = (
     "filtered_share",
     "walk",
     "walk_share",
+    "shared",
     "taste_walk",
     "taste_walk_share",
     "taste",
@@ -40,9 +41,12 @@ NAMES = (
     "lasting_popularity",
     "trend",
     "item_degree",
+    "item_norm",
     "item_idle_days",
     "item_age_days",
     "user_degree",
+    "user_popularity",
+    "user_norm",
     "user_idle_days",
     "from_graphsage",
     "from_filter",
@@ -50,7 +54,7 @@ NAMES = (
     "from_taste",
 )
 
-_WALK_FLOOR = 1e-4
+_WALK_FLOOR = _NORM_FLOOR = 1e-4
 _FEW = 3
 
 
@@ -72,6 +76,7 @@ def pair_features(retriever: Retriever, candidates: Candidates) -> Float32:
         *(10.0 * column for column in nearest),
         *_strength(candidates.filtered),
         *_strength(candidates.walk),
+        _strength(candidates.shared)[0],
         *_strength(candidates.taste),
         10.0 * (vectors @ taste_vector(item_vectors)),
         10.0 * (vectors @ item_vectors[0]) if len(items) else np.zeros(len(numbers)),
@@ -79,9 +84,12 @@ def pair_features(retriever: Retriever, candidates: Candidates) -> Float32:
         lasting_popularity,
         recent_popularity - lasting_popularity,
         np.log1p(degrees),
+        np.log(retriever.filter.norms(numbers) + _NORM_FLOOR),
         np.log1p(np.maximum(now - recent.last[numbers], 0) / DAY),
         np.log1p(np.maximum(now - recent.first[numbers], 0) / DAY),
         np.full(len(numbers), np.log1p(len(retriever.seen(candidates.user)))),
+        np.full(len(numbers), np.log1p(retriever.graph.arrays.item_length[items]).mean() if len(items) else 0.0),
+        np.full(len(numbers), np.log(candidates.norm + _NORM_FLOOR)),
         np.full(len(numbers), np.log1p(retriever.idle(candidates.user) / DAY)),
         (candidates.sources & SAGE) > 0,
         (candidates.sources & FILTER) > 0,

@@ -69,6 +69,11 @@ class GraphFilter:
 
     def walk(self, arrays: GraphArrays, user: int, seeds: Int32, weights: Float32) -> Float32:
         """The sparse half from a user's items and their weights to all items, float32 (n_items,)."""
+        walk: Float32 = self.walks(arrays, user, seeds, weights)[0]
+        return walk
+
+    def walks(self, arrays: GraphArrays, user: int, seeds: Int32, weights: Float32) -> Float32:
+        """The sparse half, and the same with witnesses who share their weight out, float32 (2, n_items)."""
         return walk_scores(arrays, user, seeds, weights, self.shape.seed_exponent, self.shape.target_exponent)
 
     def coordinates(self, seeds: Int32, weights: Float32, degrees: Int32) -> Float32:
@@ -76,6 +81,11 @@ class GraphFilter:
         held = weights * degrees.astype(np.float32) ** np.float32(ITEM_EXPONENT - self.shape.seed_exponent)
         projected: Float32 = held @ known_rows(self.items, seeds)
         return projected
+
+    def norms(self, numbers: Int32) -> Float32:
+        """Lengths of items' rows in the basis, float32 (n,): how much of an item its frequencies can tell."""
+        lengths: Float32 = np.linalg.norm(known_rows(self.items, numbers), axis=1)
+        return lengths
 
     def scores(self, numbers: Int32, walk: Float32, coordinates: Float32, degrees: Int32) -> Float32:
         """Filter scores of some items, float32 (n,), from their walk scores and degrees and a user's coordinates."""

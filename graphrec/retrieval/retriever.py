@@ -44,16 +44,19 @@ _POOL, _LEAST_POOL = 2, 400  # the walk names this many times as many items as t
 class Candidates:
     """What retrieval offers one user; columns of equal length, one row a candidate.
 
+    norm: length of the user's coordinates in the basis of the filter, 0 without a history.
     numbers: item numbers, int32. sources: which sources offered it, a sum of SAGE, FILTER, POPULAR and TASTE.
-    cosine: of the GraphSAGE vectors; walk: two-hop score; filtered: filter score; score: the retrieval score; taste:
-    two-hop score from the newest items. float32.
+    cosine: of the GraphSAGE vectors; walk: two-hop score; shared: the same with witnesses who share their weight out;
+    filtered: filter score; score: the retrieval score; taste: two-hop score from the newest items. float32.
     """
 
     user: int
+    norm: float
     numbers: Int32
     sources: NDArray[np.uint8]
     cosine: Float32
     walk: Float32
+    shared: Float32
     filtered: Float32
     score: Float32
     taste: Float32
@@ -214,12 +217,12 @@ class Retriever:
         sources = np.zeros(n_items, np.uint8)
         sources[self.popular(max(self.settings.popular, at_least), exclude)] |= POPULAR
         degrees = self.graph.arrays.item_length
-        walk = taste = np.zeros(n_items, np.float32)
+        walk = shared = taste = np.zeros(n_items, np.float32)
         query = self.query(user)
         items, weights = self.speaking(user)
         coordinates = self.filter.coordinates(items, weights, degrees[items])
         if len(items):
-            walk = self.filter.walk(self.graph.arrays, user, items, weights)
+            walk, shared = self.filter.walks(self.graph.arrays, user, items, weights)
             sources[self._filtered(walk, coordinates, max(self.settings.filter, at_least), exclude)] |= FILTER
             taste = self.filter.walk(self.graph.arrays, user, items[:NEWEST], recency_weights(len(items)))
             sources[_best(taste, exclude, max(self.settings.taste, at_least))] |= TASTE
@@ -238,7 +241,16 @@ class Retriever:
         walked = walk[numbers]
         filtered = self.filter.scores(numbers, walked, coordinates, degrees[numbers])
         return Candidates(
-            user, numbers, sources[numbers], cosine[order], walked, filtered, score[order], taste[numbers]
+            user=user,
+            norm=float(np.linalg.norm(coordinates)),
+            numbers=numbers,
+            sources=sources[numbers],
+            cosine=cosine[order],
+            walk=walked,
+            shared=shared[numbers],
+            filtered=filtered,
+            score=score[order],
+            taste=taste[numbers],
         )
 
     def vectors(self, numbers: Int32) -> Float32:

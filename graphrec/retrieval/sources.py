@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 def walk_scores(
     arrays: GraphArrays, user: int, seeds: Int32, weights: Float32, seed_exponent: float, target_exponent: float
 ) -> Float32:
-    """Walk from a user's items (numbers and weights) to all items, float32 (n_items,); exponents a and d; p is fixed.
+    """Walk from a user's items (numbers and weights) to all items, float32 (2, n_items); exponents a and d.
 
-    The user's own row is no witness for itself and is left out.
+    The first row is of the filter's p, the second of p = 1/2: there a witness's weight is shared out among its items,
+    and one with few items says more. The user's own row is no witness for itself and is left out.
     """
     scores: Float32 = _walk(arrays, user, seeds, weights, seed_exponent, target_exponent)
     return scores
@@ -58,18 +59,20 @@ def _walk(arrays, user, seeds, weights, seed_exponent, target_exponent):  # type
         for edge in range(start, start + length):
             reached[arrays.item_neighbours[edge]] += mass
     reached[user] = 0
-    scores = np.zeros(len(arrays.item_length), np.float32)
+    scores = np.zeros((2, len(arrays.item_length)), np.float32)
     for other in range(len(reached)):
         if reached[other] > 0:
             length = arrays.user_length[other]
             mass = np.float32(reached[other] * length ** (-2 * USER_EXPONENT))
+            share = np.float32(reached[other] / length)
             start = arrays.user_start[other]
             for edge in range(start, start + length):
                 if arrays.user_weights[edge] > FADED:
-                    scores[arrays.user_neighbours[edge]] += mass
-    for item in range(len(scores)):
-        if scores[item] > 0:
-            scores[item] *= np.float32(arrays.item_length[item] ** -target_exponent)
+                    scores[0, arrays.user_neighbours[edge]] += mass
+                    scores[1, arrays.user_neighbours[edge]] += share
+    for item in range(scores.shape[1]):
+        if scores[0, item] > 0:
+            scores[:, item] *= np.float32(arrays.item_length[item] ** -target_exponent)
     return scores
 
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
     Int32 = NDArray[np.int32]
 
-_HIDDEN = (32, 16)
-_EPOCHS = 12
+_HIDDEN = (64, 32)
+_EPOCHS = 15
 _FEWEST_STEPS = 200  # more epochs where so few users make so few batches
 _USERS_A_BATCH = 64
 _LEARNING_RATE = 4e-3
