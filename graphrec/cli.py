@@ -6,16 +6,16 @@ some rows are in the quarantine · 4 doctor found a problem.
 
 from __future__ import annotations
 
-import json
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from graphrec import __version__
 from graphrec.errors import GraphrecError, InputError
+from graphrec.evaluate_command import evaluate
+from graphrec.options import JsonOption, KOption, QuietOption, WorkspaceArgument, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,30 +32,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-WorkspaceArgument = Annotated[Path, typer.Argument(help="Workspace directory.", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-KOption = Annotated[int, typer.Option("-k", "--top", help="Length of the list.")]
-
-
-class Protocol(StrEnum):
-    """How `evaluate` divides a workspace's log, always by time."""
-
-    TIME = "time"
-    BLOCKS = "blocks"
-
-
-OPTIONS_OF_EVALUATE = {
-    "a pair of files": {"save_lists"},
-    "--protocol time": {"save_lists", "protocol", "include_seen", "test_share"},
-    "--protocol blocks": {"protocol", "include_seen", "base_share", "blocks", "label_delay"},
-}
-
 
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"graphrec {__version__}")
         raise typer.Exit
+
+
+app.command()(evaluate)
 
 
 @app.callback()
@@ -74,7 +58,7 @@ def init(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
 
     created = Workspace.create(workspace)
     if as_json:
-        _print_json({"workspace": str(created.directory)})
+        print_json({"workspace": str(created.directory)})
     else:
         typer.echo(f"{created.directory} is ready. Settings: {created.directory / 'graphrec.toml'}")
 
@@ -116,7 +100,7 @@ def ingest(
             counts = Counted(report.read, report.accepted, report.duplicates, report.quarantined)
             tables.append((file, counts, report))
     if as_json:
-        _print_json(
+        print_json(
             {
                 "files": [
                     {"file": str(file), **counts.to_dict(), "seconds": report.seconds, "quarantine": report.quarantine}
@@ -174,7 +158,7 @@ def recommend(
         for user in users:
             found = recommender.recommend(user, k, include_seen=include_seen, exclude=exclude or [])
             if as_json:
-                _print_json(found.to_dict(), indent=None)
+                print_json(found.to_dict(), indent=None)
             else:
                 _print_list(f"for {user}", found, reasons=True)
 
@@ -221,7 +205,7 @@ def explain(
     with Recommender.open(workspace) as recommender:
         found = recommender.explain(user, item)
     if as_json:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
         return
     typer.echo(f"{found.item}  {found.title}")
     for reason in found.reasons:
@@ -239,7 +223,7 @@ def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
     with Recommender.open(workspace) as recommender:
         found = recommender.status().to_dict()
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         for name, value in found.items():
             typer.echo(f"{name.replace('_', ' '):<20} {'-' if value is None else value}")
@@ -253,7 +237,7 @@ def doctor(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
     checks = examine(workspace)
     problem = any(check.level == "problem" for check in checks)
     if as_json:
-        _print_json({"healthy": not problem, "checks": [vars(check) for check in checks]})
+        print_json({"healthy": not problem, "checks": [vars(check) for check in checks]})
     else:
         for check in checks:
             typer.echo(f"{check.level:<8} {check.name}: {check.finding}")
@@ -263,64 +247,6 @@ def doctor(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
         raise typer.Exit(PROBLEM)
 
 
-@app.command()
-def evaluate(
-    context: typer.Context,
-    workspace: Annotated[Path | None, typer.Argument(help="Workspace to split by time.")] = None,
-    train_file: Annotated[Path | None, typer.Option("--train", help="LightGCN format: user item item …")] = None,
-    test_file: Annotated[Path | None, typer.Option("--test", help="The same; only ever asked for.")] = None,
-    protocol: Annotated[
-        Protocol, typer.Option(help="time: one cut. blocks: test on a block, then learn it, and so on.")
-    ] = Protocol.TIME,
-    test_share: Annotated[float, typer.Option(help="time: newest share of the events, the test.")] = 0.1,
-    base_share: Annotated[float, typer.Option(help="blocks: oldest share of the events, before the first.")] = 0.6,
-    blocks: Annotated[int, typer.Option(help="blocks: how many.")] = 10,
-    label_delay: Annotated[float, typer.Option(help="blocks: days until training knows of an event.")] = 0.0,
-    include_seen: Annotated[bool, typer.Option(help="Items a user already had count and may be recommended.")] = False,
-    k: KOption = 20,
-    save_lists: Annotated[Path | None, typer.Option(help="Parquet file for graphrec's lists; one cut only.")] = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Train on the past, ask for the future, beside popularity, item-kNN, graph filters, iALS and EASE."""
-    pair = train_file is not None and test_file is not None
-    if (workspace is None) == (not pair):
-        raise InputError("what to evaluate is not clear", expected="a workspace, or --train FILE and --test FILE")
-    way = "a pair of files" if workspace is None else f"--protocol {protocol}"
-    for option in sorted(set().union(*OPTIONS_OF_EVALUATE.values()) - OPTIONS_OF_EVALUATE[way]):
-        if _given(context, option):
-            raise InputError("the options do not fit together", got=f"--{option.replace('_', '-')} with {way}")
-
-    from graphrec.evaluation.report import as_json as as_record
-    from graphrec.evaluation.report import as_slice_table, as_table
-    from graphrec.evaluation.runs import blocks_task, files_task, left_out, run, time_task
-    from graphrec.progress import ProgressDisplay
-    from graphrec.recommender import Recommender
-
-    with ProgressDisplay(quiet=quiet) as progress:
-        if workspace is None:
-            task = files_task(train_file or Path(), test_file or Path())
-        else:
-            with Recommender.open(workspace, progress=progress) as recommender:
-                if protocol is Protocol.BLOCKS:
-                    task = blocks_task(recommender, base_share, blocks, label_delay, include_seen=include_seen)
-                else:
-                    task = time_task(recommender, test_share, include_seen=include_seen)
-        results, missing = run(task, k, progress, save_lists), left_out(task)
-    if as_json:
-        settings = {"task": task.name, "k": k, "splits": task.outline(), "left_out": missing}
-        _print_json(as_record(results, settings | {"config": task.config.model_dump()}))
-    else:
-        from rich.console import Console
-
-        console = Console()
-        console.print(as_table(results, task.name))
-        console.print()
-        console.print(as_slice_table(results, k))
-        for name, reason in missing.items():
-            typer.echo(f"Without {name}: {reason}")
-
-
 def main() -> None:
     """Run the command line; an error of ours becomes text (or JSON) and exit code 1, never a traceback."""
     try:
@@ -328,17 +254,12 @@ def main() -> None:
     except GraphrecError as error:
         if "--json" in sys.argv:
             parts = {"expected": error.expected, "got": error.got, "way_out": error.way_out}
-            _print_json({"error": {"type": type(error).__name__, "problem": error.problem, **parts}})
+            print_json({"error": {"type": type(error).__name__, "problem": error.problem, **parts}})
         else:
             typer.echo(f"Error: {error}", err=True)
         sys.exit(1)
     except BrokenPipeError:  # the reader of our output has gone
         sys.exit(1)
-
-
-def _given(context: typer.Context, option: str) -> bool:
-    source = context.get_parameter_source(option)
-    return source is not None and source.name != "DEFAULT"
 
 
 def _mapping(pairs: list[str] | None) -> dict[str, str]:
@@ -351,13 +272,9 @@ def _mapping(pairs: list[str] | None) -> dict[str, str]:
     return mapping
 
 
-def _print_json(value: Any, indent: int | None = 2) -> None:
-    typer.echo(json.dumps(value, indent=indent, ensure_ascii=False))
-
-
 def _print_build(report: BuildReport, as_json: bool) -> None:
     if as_json:
-        _print_json(report.to_dict())
+        print_json(report.to_dict())
     else:
         typer.echo(
             f"Generation {report.generation} is live: {report.events} events, {report.users} users, "
@@ -367,7 +284,7 @@ def _print_build(report: BuildReport, as_json: bool) -> None:
 
 def _print_answer(title: str, found: Recommendations, as_json: bool) -> None:
     if as_json:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
     else:
         _print_list(title, found)
 

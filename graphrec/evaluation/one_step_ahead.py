@@ -24,9 +24,10 @@ from graphrec.retrieval.taste import NEWEST, recency_weights
 from graphrec.training.trainer import fit, retriever_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+    from rich.table import Table
 
     from graphrec.config import Config
     from graphrec.events.interactions import Interactions
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 NEVER, PER_BLOCK, SECONDS_LATE, EVENT_LATE, PER_EVENT = "never", "per block", "10 s late", "1 event late", "per event"
 POLICIES = (NEVER, PER_BLOCK, SECONDS_LATE, EVENT_LATE, PER_EVENT)
 TABLES = {"frozen": NEVER, "per block": PER_BLOCK}  # whose item vectors, popularity and graph are asked
+ALL = "all"
 USER_VECTOR, TASTE, PRODUCT = "user vector", "recent taste", "whole product"
 
 _SECOND = 1_000_000  # microseconds
@@ -226,12 +228,26 @@ def by_taste(tables: Retriever, informed: Retriever, user: int, k: int, hidden: 
     return reached
 
 
+def as_table(results: Sequence[FreshnessResult]) -> Table:
+    """Lay the results over all events out for a terminal of 80 columns."""
+    from rich.table import Table
+
+    table = Table(title="the next event, by what the answer knew of the user", box=None)
+    for place, heading in enumerate(("asked", "items", "known", f"hit@{results[0].k}", f"ndcg@{results[0].k}")):
+        table.add_column(heading, justify="right" if place > 2 else "left", no_wrap=True)
+    for row in results:
+        if row.events == ALL:
+            half = (row.hit_rate_interval[1] - row.hit_rate_interval[0]) / 2
+            table.add_row(row.asked, row.tables, row.policy, f"{row.hit_rate:.4f} ±{half:.4f}", f"{row.ndcg:.4f}")
+    return table
+
+
 def _results(
     lists: dict[tuple[str, str, str], Int32], items: Int32, first: Bools, k: int, rng: np.random.Generator
 ) -> list[FreshnessResult]:
     """Score each set of lists against the items that came, all together and by the event's place in its session."""
     wanted = ItemSets(np.arange(len(items) + 1), items)
-    kinds = {"all": np.ones(len(items), np.bool_), "first of session": first, "inside a session": ~first}
+    kinds = {ALL: np.ones(len(items), np.bool_), "first of session": first, "inside a session": ~first}
     columns = [PER_USER.index(name) for name in ("hit_rate", "ndcg")]
     results = []
     for (tables, asked, policy), found in lists.items():
