@@ -1,1 +1,1 @@
-"""A few hundred candidates: from the vector index, from a walk on the graph, from what is popular now."""
+"""A few hundred candidates: from the vector index, from the graph filter, from recent taste, from what is popular now."""
