@@ -38,8 +38,8 @@ class Result:
     """The metrics of one recommender on one split, named like `recall@20`.
 
     `intervals` holds the 95 % bootstrap interval of each mean over users; the seconds are those of fitting and
-    answering, of which `fit_cpu_seconds` are the fitting's; None where nobody measured. settings: what the recommender worked with. blocks: where the figures are
-    means over blocks of time, the result of each.
+    answering, of which `fit_cpu_seconds` are the fitting's; None where nobody measured. settings: what the recommender
+    worked with. blocks: where the figures are means over blocks of time, the result of each.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""A few hundred candidates: from the vector index, from a walk on the graph, from what is popular now."""
+"""A few hundred candidates: from the vector index, the graph filter, recent taste and what is popular now."""

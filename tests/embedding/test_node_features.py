@@ -68,6 +68,15 @@ def test_coordinates_are_taken_as_they_are_and_the_unknown_ones_from_the_text() 
     np.testing.assert_allclose(np.linalg.norm(features[:, COORDINATES:], axis=1), 0.5, rtol=1e-5)
 
 
+def test_of_more_coordinates_the_first_count() -> None:
+    coordinates, texts = planted()
+    learned = FeatureMap.fit(coordinates[:, :4], texts, 3)
+    assert learned.dimensions == 7
+    np.testing.assert_array_equal(
+        learned.features(coordinates, texts), learned.features(coordinates[:, :4].copy(), texts)
+    )
+
+
 def test_the_directions_are_the_principal_ones() -> None:
     coordinates, texts = planted()
     learned = FeatureMap.fit(coordinates, texts, 4)

@@ -11,9 +11,9 @@ from scipy.sparse import csr_matrix
 
 from graphrec.embedding import spectral
 from graphrec.embedding.spectral import (
+    ITEM_EXPONENT,
     USER_EXPONENT,
     cholesky_qr,
-    coordinates,
     fold_in,
     fold_in_items,
     known_rows,
@@ -97,24 +97,6 @@ def test_any_rank_will_do(shape: tuple[int, int], density: float, seed: int) -> 
     assert not basis.items[:, rank:].any()
     assert not basis.users[:, rank:].any()
     np.testing.assert_allclose(rebuilt(basis), dense, atol=1e-4)
-
-
-@pytest.mark.parametrize("dimensions", [0, 3, 8, 11])
-def test_coordinates_are_the_leading_ones_padded_with_zeros(dimensions: int) -> None:
-    basis = spectral_basis(normalised(interactions(60, 40, 0.2)), 8)
-    found = coordinates(basis.items, basis.values, dimensions)
-    assert (found.shape, found.dtype) == ((40, dimensions), np.float32)
-    expected = (basis.items * np.sqrt(basis.values))[:, :dimensions]
-    np.testing.assert_array_equal(found[:, : expected.shape[1]], expected)
-    assert not found[:, expected.shape[1] :].any()
-
-
-def test_inner_products_of_coordinates_rebuild_the_spectrum_once() -> None:
-    matrix = normalised(interactions(60, 40, 0.2))
-    basis = spectral_basis(matrix, 40, iterations=30)
-    found = coordinates(basis.items, basis.values, 40).astype(np.float64)
-    squared = (found @ found.T) @ (found @ found.T)
-    np.testing.assert_allclose(squared, (matrix.T @ matrix).toarray(), atol=1e-4)
 
 
 def test_later_items_have_a_zero_row() -> None:

@@ -10,7 +10,9 @@ from graphrec.evaluation.slices import SliceResult
 def block(recall: float, *, cold: float | None = None, seconds: float | None = 1.0) -> Result:
     slices = {} if cold is None else {"cold users": SliceResult(2, 3, {"recall@5": cold}, {"recall@5": (0.0, 1.0)})}
     metrics = {"recall@5": recall, "coverage@5": recall / 2}
-    return Result("ours", 10, metrics, {"recall@5": (recall - 0.1, recall + 0.1)}, seconds, seconds, slices)
+    intervals = {"recall@5": (recall - 0.1, recall + 0.1)}
+    fitting = None if seconds is None else seconds / 2
+    return Result("ours", 10, metrics, intervals, seconds, seconds, fitting, slices)
 
 
 def test_means_and_students_interval() -> None:
@@ -19,7 +21,7 @@ def test_means_and_students_interval() -> None:
     assert mean.metrics == pytest.approx({"recall@5": 0.2, "coverage@5": 0.1})
     half = 4.302653 * 0.1 / 3**0.5  # 97.5 % of Student's t with two degrees of freedom, standard deviation 0.1
     assert mean.intervals == {"recall@5": pytest.approx((0.2 - half, 0.2 + half))}
-    assert (mean.users, mean.wall_seconds, mean.cpu_seconds) == (30, 2.0, 2.0)
+    assert (mean.users, mean.wall_seconds, mean.cpu_seconds, mean.fit_cpu_seconds) == (30, 2.0, 2.0, 1.0)
     assert mean.blocks == tuple(blocks)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from graphrec.embedding.spectral import USER_EXPONENT, SpectralBasis, normalised, spectral_basis
+from graphrec.embedding.spectral import ITEM_EXPONENT, USER_EXPONENT, SpectralBasis, normalised, spectral_basis
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.retrieval.graph_filter import FilterShape, GraphFilter, plateau
 
@@ -53,9 +53,9 @@ class SmallWorld:
         return graph_filter.scores(np.arange(self.matrix.shape[1], dtype=np.int32), walk, coordinates, self.degrees)
 
     def affinity(self) -> Float64:
-        """A = Du^-c/2 R Di^-1/2, not yet scaled."""
+        """A = Du^-p R Di^-q, not yet scaled."""
         users, items = np.maximum(self.matrix.sum(axis=1), 1), np.maximum(self.matrix.sum(axis=0), 1)
-        scaled: Float64 = users[:, None] ** (-USER_EXPONENT / 2) * self.matrix * items**-0.5
+        scaled: Float64 = users[:, None] ** -USER_EXPONENT * self.matrix * items**-ITEM_EXPONENT
         return scaled
 
     def formula(self, shape: FilterShape, vectors: Float64, values: Float64, user: int) -> Float64:
@@ -67,8 +67,8 @@ class SmallWorld:
         high = shape.slope * (affinity.T @ affinity - vectors @ p @ vectors.T)
         degrees = np.maximum(self.matrix.sum(axis=0), 1)
         before, after = (
-            np.diag(degrees ** (0.5 - shape.seed_exponent)),
-            np.diag(degrees ** (0.5 - shape.target_exponent)),
+            np.diag(degrees ** (ITEM_EXPONENT - shape.seed_exponent)),
+            np.diag(degrees ** (ITEM_EXPONENT - shape.target_exponent)),
         )
         scores: Float64 = after @ (high + vectors @ lifted @ vectors.T) @ before @ self.own(user)
         return scores
@@ -120,8 +120,8 @@ def test_with_all_frequencies_it_is_the_response_and_nothing_else(seed: int, sha
     p = (values / values[0]) ** 2
     response = 0.5 - np.sign(1 - 2 * p) * np.abs(1 - 2 * p) ** shape.slope / 2 + shape.lift
     degrees = np.maximum(world.matrix.sum(axis=0), 1)
-    start = degrees ** (0.5 - shape.seed_exponent) * world.own(0)
-    expected = degrees ** (0.5 - shape.target_exponent) * (vectors @ (response * (vectors.T @ start)))
+    start = degrees ** (ITEM_EXPONENT - shape.seed_exponent) * world.own(0)
+    expected = degrees ** (ITEM_EXPONENT - shape.target_exponent) * (vectors @ (response * (vectors.T @ start)))
     unseen = world.matrix[0] == 0
     found = world.scores(GraphFilter(basis.items, basis.values, shape), 0)
     np.testing.assert_allclose(found[unseen], expected[unseen], atol=2e-4)

@@ -10,6 +10,7 @@ from graphrec.config import Config, GraphSettings, RetrievalSettings
 from graphrec.embedding.embedding_model import EmbeddingModel
 from graphrec.embedding.graphsage import SageWeights
 from graphrec.embedding.node_features import FeatureMap, unit_rows
+from graphrec.embedding.spectral import ITEM_EXPONENT, USER_EXPONENT
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.retrieval.retriever import DAY, FILTER, POPULAR, POPULARITY_FLOOR, SAGE, TASTE, Candidates, Retriever
 
@@ -137,7 +138,8 @@ def test_the_score_is_the_one_that_was_trained(retriever: Retriever) -> None:
     assert {array.dtype for array in (found.cosine, found.walk, found.filtered, found.score)} == {np.dtype(np.float32)}
 
 
-def test_each_source_offers_its_best() -> None:
+def test_each_source_offers_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphrec.retrieval.retriever._LEAST_POOL", 1)
     settings = {"sage": 3, "filter": 2, "popular": 2, "taste": 1}
     retriever = new_retriever(**settings)
     rng = np.random.default_rng(0)
@@ -164,6 +166,94 @@ def test_each_source_offers_its_best() -> None:
             offered = set(found.numbers[(found.sources & source) > 0].tolist())
             assert offered == set(expected[source][:limit].tolist())
         assert (found.sources > 0).all()
+
+
+def busy(**settings: float) -> Retriever:
+    """Forty events of six users."""
+    retriever = new_retriever(**settings)
+    rng = np.random.default_rng(0)
+    log = [(int(rng.integers(N_USERS)), int(rng.integers(N_ITEMS)), 1.0, float(rng.uniform(1, 9))) for _ in range(40)]
+    retriever.apply(*columns(log))
+    return retriever
+
+
+@pytest.mark.parametrize("k", [1, 3, 2 * N_ITEMS])
+def test_each_source_alone_is_what_it_offers_to_the_union(k: int) -> None:
+    retriever, limited = busy(), busy(sage=k, filter=k)
+    for user in range(N_USERS):
+        exclude = retriever.seen(user)
+        every, found = retriever.candidates(user, exclude), limited.candidates(user, exclude)
+        for alone, source, scores in (
+            (retriever.nearest(user, k, exclude), SAGE, every.score),
+            (retriever.filtered(user, k, exclude), FILTER, every.filtered),
+        ):
+            assert alone.dtype == np.int32
+            assert len(set(alone.tolist())) == len(alone) <= k
+            assert set(alone.tolist()) == set(found.numbers[(found.sources & source) > 0].tolist())
+            score_of = dict(zip(every.numbers.tolist(), scores.tolist(), strict=True))
+            assert (np.diff([score_of[item] for item in alone.tolist()]) <= 1e-5).all()  # best first
+
+
+def test_the_nearest_have_the_best_scores_that_were_trained() -> None:
+    retriever = busy()
+    assert retriever.propagation is not None
+    for user in range(N_USERS):
+        vector = unit_rows(retriever.propagation.user_vector(retriever.graph, user)[None])[0]
+        cosines = unit_rows(retriever.propagation.item_vectors) @ vector
+        scores = 7.0 * cosines + 0.6 * retriever.recent.log_scores(POPULARITY_FLOOR)
+        exclude = retriever.seen(user)
+        scores[exclude] = -np.inf
+        expected = np.argsort(-scores, kind="stable")[: N_ITEMS - len(exclude)]
+        assert retriever.nearest(user, 4, exclude).tolist() == expected[:4].tolist()
+        assert retriever.nearest(user, 2 * N_ITEMS, exclude).tolist() == expected.tolist()
+        assert sorted(retriever.nearest(user, N_ITEMS, NOTHING).tolist()) == list(range(N_ITEMS))
+
+
+def test_the_filtered_have_the_best_scores_of_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every matrix of graph_filter's docstring, dense; then only what the walk reaches best is put in order."""
+    retriever = busy()
+    shape, (vectors, values) = retriever.filter.shape, BASIS
+    vectors, values = np.vstack([vectors, np.zeros((2, 3))]), values.astype(np.float64)
+    R = np.zeros((N_USERS, N_ITEMS))
+    for user in range(N_USERS):
+        R[user, retriever.seen(user)] = 1
+    users, items = np.maximum(R.sum(axis=1), 1), np.maximum(R.sum(axis=0), 1)
+    f = (values / values[0]) ** 2
+    response = 0.5 - np.sign(1 - 2 * f) * np.abs(1 - 2 * f) ** shape.slope / 2 + shape.lift - shape.slope * f
+    for user in range(N_USERS):
+        exclude, own = retriever.seen(user), np.zeros(N_ITEMS)
+        own[retriever.speaking(user)[0]] = retriever.speaking(user)[1]
+        others = np.delete(np.arange(N_USERS), user)  # a user is no witness for itself
+        start = items**-shape.seed_exponent * own
+        walk = items**-shape.target_exponent * (
+            R[others].T @ (users[others] ** (-2 * USER_EXPONENT) * (R[others] @ start))
+        )
+        dense = vectors @ (response * (vectors.T @ (items ** (ITEM_EXPONENT - shape.seed_exponent) * own)))
+        scores = shape.slope / values[0] ** 2 * walk + items ** (ITEM_EXPONENT - shape.target_exponent) * dense
+        reached = np.setdiff1d(np.flatnonzero(walk > 1e-12), exclude)
+        expected = reached[np.argsort(-scores[reached], kind="stable")].tolist()
+        assert len(expected) > 3
+        assert retriever.filtered(user, 2 * N_ITEMS, exclude).tolist() == expected
+        assert retriever.filtered(user, 2, exclude).tolist() == expected[:2]
+        with monkeypatch.context() as small:
+            small.setattr("graphrec.retrieval.retriever._LEAST_POOL", 1)
+            pool = set(reached[np.argsort(-walk[reached], kind="stable")][:2].tolist())
+            assert retriever.filtered(user, 1, exclude).tolist() == [item for item in expected if item in pool][:1]
+
+
+@pytest.mark.parametrize("user", [4, N_USERS, 10**6])
+def test_without_a_history_each_source_alone_says_what_is_popular(retriever: Retriever, user: int) -> None:
+    exclude = np.array([7], np.int32)
+    for alone in (retriever.nearest, retriever.filtered):
+        assert alone(user, 3, exclude).tolist() == retriever.popular(3, exclude).tolist()
+        assert 7 not in alone(user, 99, exclude).tolist()
+
+
+def test_without_a_model_the_nearest_are_the_popular_and_the_filter_still_works() -> None:
+    retriever = new_retriever(trained=False)
+    retriever.load(*columns([(0, 0, 1.0, 1.0), (1, 0, 1.0, 1.0), (1, 1, 1.0, 2.0), (2, 5, 1.0, 9.0)]))
+    assert retriever.nearest(0, 2, retriever.seen(0)).tolist() == [5, 1]
+    assert retriever.filtered(0, 2, retriever.seen(0)).tolist() == [1]
 
 
 def test_a_walk_leads_where_the_graph_leads(retriever: Retriever) -> None:

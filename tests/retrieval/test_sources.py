@@ -52,7 +52,7 @@ def test_the_walk_is_a_product_of_matrices(
     start[seeds] = own
     reached = edges @ (power(edges.sum(axis=0), -seed_exponent) * start)
     reached[user] = 0
-    met = positive.T @ (power(edges.sum(axis=1), -USER_EXPONENT) * reached)
+    met = positive.T @ (power(edges.sum(axis=1), -2 * USER_EXPONENT) * reached)
     expected = power(edges.sum(axis=0), -target_exponent) * met
     scores = walk_scores(graph.arrays, user, seeds, own, seed_exponent, target_exponent)
     assert (scores.shape, scores.dtype) == ((N_ITEMS,), np.float32)
@@ -73,13 +73,13 @@ def test_witnesses_are_the_others_who_have_both(log: list[tuple[int, int, float]
     assert counts.tolist() == expected
 
 
-@pytest.mark.parametrize(("witness_weight", "score"), [(1.0, 2**-0.7 * 2**-USER_EXPONENT), (-1.0, 0.0)])
+@pytest.mark.parametrize(("witness_weight", "score"), [(1.0, 2**-0.7 * 2 ** (-2 * USER_EXPONENT)), (-1.0, 0.0)])
 def test_a_walk_by_hand(witness_weight: float, score: float) -> None:
     # User 0 has item 0; user 1 has it too, and item 1, or gave that one back.
     graph = graph_of([(0, 0, 1.0), (1, 0, 1.0), (1, 1, witness_weight)])
     scores = walk_scores(graph.arrays, 0, np.array([0], np.int32), np.array([1], np.float32), 0.7, 0.4)
     assert scores[1] == pytest.approx(score)
-    assert scores[0] == pytest.approx(2**-0.7 * 2**-USER_EXPONENT * 2**-0.4)
+    assert scores[0] == pytest.approx(2**-0.7 * 2 ** (-2 * USER_EXPONENT) * 2**-0.4)
     assert not scores[2:].any()
     counts = witnesses(graph.arrays, 0, np.array([0], np.int32), 1)
     assert counts.tolist() == [int(witness_weight > 0)]

@@ -10,7 +10,7 @@ from graphrec.config import Config
 from graphrec.embedding.embedding_model import EmbeddingModel
 from graphrec.embedding.node_features import FeatureMap, unit_rows
 from graphrec.embedding.propagation import Propagation
-from graphrec.embedding.spectral import coordinates, normalised, spectral_basis
+from graphrec.embedding.spectral import normalised, spectral_basis
 from graphrec.events.interactions import Interactions
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.retrieval.choices import Choices
@@ -46,8 +46,7 @@ def inputs_of(log: Interactions, texts: np.ndarray) -> tuple[np.ndarray, Feature
     pairs = decayed_edges(log, np.inf)
     pairs.data[:] = 1
     basis = spectral_basis(normalised(pairs), 8)
-    found = coordinates(basis.items, basis.values, 8)
-    return found, FeatureMap.fit(found, texts, 4)
+    return basis.items, FeatureMap.fit(basis.items, texts, 4)
 
 
 def trained(log: Interactions, texts: np.ndarray, config: Config, progress=lambda done, total: None) -> EmbeddingModel:
@@ -166,7 +165,9 @@ def test_every_weight_learns(world, texts) -> None:
     """Though the sums over edges are constants, a gradient reaches each parameter, and each of them moves."""
     log = log_of(world)
     coordinates, feature_map = inputs_of(log, texts)
-    start = train_embedding(log.take(slice(1)), coordinates, texts, feature_map, config_of(), lambda done, total: None)
+    start = train_embedding(
+        log.take(slice(1)), coordinates, texts, feature_map, config_of(), CHOICES, lambda done, total: None
+    )
     model = trained(log, texts, config_of(steps=3))
     for name, array in model.sage.arrays().items():
         assert not np.array_equal(array, start.sage.arrays()[name]), name
@@ -176,7 +177,9 @@ def test_a_block_of_steps_shares_its_sums(world, texts, monkeypatch: pytest.Monk
     """A graph whose sums cost more than a step may is summed once for several steps, and is learned all the same."""
     log = log_of(world)
     coordinates, feature_map = inputs_of(log, texts)
-    start = train_embedding(log.take(slice(1)), coordinates, texts, feature_map, config_of(), lambda done, total: None)
+    start = train_embedding(
+        log.take(slice(1)), coordinates, texts, feature_map, config_of(), CHOICES, lambda done, total: None
+    )
     sums = []
     surroundings = SageNetwork.surroundings
     monkeypatch.setattr(SageNetwork, "surroundings", lambda *args: sums.append(1) or surroundings(*args))

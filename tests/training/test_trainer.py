@@ -7,15 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from graphrec.config import Config
+from graphrec.config import Config, FilterSettings
+from graphrec.embedding.node_features import unit_rows
 from graphrec.errors import InputError
 from graphrec.events.event import Event, table_of
 from graphrec.events.interactions import Interactions
 from graphrec.events.store import EventStore
 from graphrec.live_state import LiveState
+from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.graph_filter import FilterShape
 from graphrec.training import trainer
-from graphrec.training.trainer import fit, log_of, train
+from graphrec.training.trainer import basis_of, embed, fit, log_of, train
 
 CONFIG = Config(
     embedding={"spectral_dimensions": 8, "text_dimensions": 4, "hidden_dimensions": 16, "dimensions": 8},
@@ -145,3 +147,18 @@ def test_no_pair_that_counts() -> None:
     log = Interactions(np.zeros(3, np.int32), np.arange(3, dtype=np.int32), np.arange(3) + 10**15, -np.ones(3), 1, 3)
     trained = fit(log, np.zeros((3, 0), np.float32), CONFIG, lambda stage, done, total: None)
     assert not trained.basis.items.any()
+
+
+def test_graphsage_reads_the_leading_coordinates_of_the_filters_basis(state: LiveState) -> None:
+    log, texts = log_of(state, state._store), state.all_text_vectors()
+    basis = basis_of(log, CONFIG)
+    assert basis.items.shape == (40, 12)  # the filter's frequencies, of which GraphSAGE wants 8
+    told: list[tuple[int, int]] = []
+    model = embed(log, basis, texts, CONFIG, Choices(), lambda *step: told.append(step))
+    assert told == [(done, 5) for done in range(1, 6)]
+    features = model.features.features(basis.items, texts)
+    assert features.shape == (40, model.sage.item_root1.shape[1]) == (40, 8 + 4)
+    known = basis.items.any(axis=1)
+    np.testing.assert_allclose(features[known, :8], unit_rows(basis.items[known, :8]), atol=1e-6)
+    wide = CONFIG.model_copy(update={"filter": FilterSettings(dimensions=3)})
+    assert basis_of(log, wide).items.shape == (40, 8)
