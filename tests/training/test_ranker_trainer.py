@@ -32,7 +32,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, Retriever]:
     empty = np.zeros(WIDTH, np.float32)
     retriever = SimpleNamespace(
         seen=lambda user: np.zeros(0, np.int32),
-        candidates=lambda user, exclude: Candidates(user, numbers, empty.astype(np.uint8), *[empty] * 5),
+        candidates=lambda user, exclude: Candidates(user, 0.0, numbers, empty.astype(np.uint8), *[empty] * 6),
     )
     monkeypatch.setattr(ranker_trainer, "pair_features", lambda _, candidates: features[candidates.user])
     return features, retriever  # type: ignore[return-value]
@@ -125,7 +125,7 @@ def followed(monkeypatch: pytest.MonkeyPatch, m: int) -> tuple[Interactions, lis
 
     def candidates(user: int, exclude: object) -> Candidates:
         asked.append((user, len(taken_in)))
-        return Candidates(user, numbers, empty.astype(np.uint8), *[empty] * 5)
+        return Candidates(user, 0.0, numbers, empty.astype(np.uint8), *[empty] * 6)
 
     retriever = SimpleNamespace(
         seen=lambda user: np.zeros(0, np.int32),
