@@ -16,7 +16,7 @@ from graphrec.retrieval.retriever import DAY, FILTER, POPULAR, SAGE, TASTE, Cand
 
 @pytest.fixture
 def retriever() -> Retriever:
-    """Popularity halves in 2 days, the lasting one in 12; now is day 10; item 3 has no events and no row in the basis."""
+    """Popularity halves in 2 days, the lasting one in 12; now is day 10; item 3 has no events and no basis row."""
     basis = np.array([[3, 4], [0.6, -0.8], [0, 2]], np.float32), np.array([1, 0.5], np.float32)
     retriever = Retriever(Config(retrieval=RetrievalSettings(popularity_half_life_days=2)), None, basis=basis)
     retriever.add_items(np.zeros((4, 0), np.float32))
