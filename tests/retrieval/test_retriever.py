@@ -256,7 +256,8 @@ def test_a_shared_walk_and_the_norm_of_the_coordinates_are_those_of_the_formula(
         own[retriever.speaking(user)[0]] = retriever.speaking(user)[1]
         reached = R[others] @ (items**-shape.seed_exponent * own)
         shared = items**-shape.target_exponent * (R[others].T @ (reached / users[others]))
-        found = retriever.candidates(user, NOTHING)
+        found = retriever.candidates(user, retriever.seen(user))
+        assert 0 < len(found.numbers) < N_ITEMS
         np.testing.assert_allclose(found.shared, shared[found.numbers], rtol=1e-5)
         assert (found.walk >= found.shared).all()
         coordinates = vectors.T @ (items ** (ITEM_EXPONENT - shape.seed_exponent) * own)
