@@ -94,10 +94,15 @@ def one_step_ahead(
         session_gap: a session ends when its user pauses for longer, seconds; 0 = one time stamp is one session.
         block_share: share of the log after which a "per block" policy is refreshed.
 
-    Raises InputError for shares outside (0, 1), or where there is nothing to learn from or to ask for.
+    Raises InputError for shares outside (0, 1), for k or a sample under 1, or where there is nothing to learn from or
+    to ask for.
     """
     if not 0.0 < base_share < 1.0 or not 0.0 < block_share < 1.0:
         raise InputError("a share is not a share", expected="between 0 and 1", got=f"{base_share}, {block_share}")
+    if k < 1 or sample < 1:
+        raise InputError(
+            "there is nothing to ask", expected="k and events of at least 1", got=f"k = {k}, {sample} events"
+        )
     log = interactions.by_time()
     start, block = int(base_share * len(log)), max(int(block_share * len(log)), 1)
     targets = new_targets(log, start)

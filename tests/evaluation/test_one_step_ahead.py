@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from graphrec.config import Config, EmbeddingSettings, TrainingSettings
 from graphrec.errors import InputError
@@ -22,6 +25,7 @@ from graphrec.evaluation.one_step_ahead import (
     USER_VECTOR,
     Follower,
     FreshnessResult,
+    as_table,
     by_taste,
     by_user_vector,
     new_targets,
@@ -194,12 +198,39 @@ def test_results_are_complete_and_add_up(results: list[FreshnessResult]) -> None
     assert everything == pytest.approx(together)
 
 
+def printed(results: list[FreshnessResult]) -> list[list[str]]:
+    """Cells of the table's rows, without its title; columns are two spaces apart, at 80 characters a line."""
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(as_table(results))
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in captured.get().splitlines()[1:]]
+
+
+def test_the_table_by_hand() -> None:
+    one = FreshnessResult("frozen", TASTE, EVENT_LATE, "all", 7, 50, 0.25, (0.2, 0.31), 0.1234567, (0.1, 0.2))
+    inside, other = replace(one, events="inside a session"), replace(one, tables="per block", hit_rate=1.0)
+    assert printed([one, inside, other]) == [
+        ["asked", "items", "known", "hit@7", "ndcg@7"],
+        [TASTE, "frozen", EVENT_LATE, "0.2500 ±0.0550", "0.1235"],
+        [TASTE, "per block", EVENT_LATE, "1.0000 ±0.0550", "0.1235"],
+    ]
+
+
+def test_the_table_has_one_row_for_all_events_of_each_policy(results: list[FreshnessResult]) -> None:
+    _, *rows = printed(results)
+    assert [row[:3] for row in rows] == [[row.asked, row.tables, row.policy] for row in results if row.events == "all"]
+    assert all(len(row) == 5 for row in rows)
+
+
 def test_what_cannot_be_asked_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "fit", lambda *_: pytest.fail("trained before looking"))
     log = log_of([(0, 0, 0, 1.0), (0, 0, 1, 1.0)])
     for shares in ({"base_share": 1.0}, {"base_share": 0.0}, {"block_share": 0.0}):
         with pytest.raises(InputError, match="not a share"):
             one_step_ahead(log, NO_TEXTS, CONFIG, lambda *step: None, **shares)
+    for none in ({"k": 0}, {"sample": 0}, {"sample": -1}):
+        with pytest.raises(InputError, match="nothing to ask"):
+            one_step_ahead(log, NO_TEXTS, CONFIG, lambda *step: None, **none)
     for nothing_new in (log, log.take(slice(1)), log.take(slice(0))):
         with pytest.raises(InputError, match="one step ahead"):
             one_step_ahead(nothing_new, NO_TEXTS, CONFIG, lambda *step: None)

@@ -16,8 +16,9 @@ from graphrec.retrieval.retriever import DAY, FILTER, POPULAR, SAGE, TASTE, Cand
 
 @pytest.fixture
 def retriever() -> Retriever:
-    """Popularity halves in 2 days, the lasting one in 12; now is day 10; item 3 has no events."""
-    retriever = Retriever(Config(retrieval=RetrievalSettings(popularity_half_life_days=2)), None)
+    """Popularity halves in 2 days, the lasting one in 12; now is day 10; item 3 has no events and no basis row."""
+    basis = np.array([[3, 4], [0.6, -0.8], [0, 2]], np.float32), np.array([1, 0.5], np.float32)
+    retriever = Retriever(Config(retrieval=RetrievalSettings(popularity_half_life_days=2)), None, basis=basis)
     retriever.add_items(np.zeros((4, 0), np.float32))
     retriever.apply(
         np.array([0, 0, 1, 1], np.int32),
@@ -33,13 +34,16 @@ def candidates(
     walk: tuple[float, ...] = (0.2, 0.0, 0.1),
     filtered: tuple[float, ...] = (0.3, -0.15, 0.6),
     taste: tuple[float, ...] = (0.0, 0.4, 0.1),
+    norm: float = 0.25,
 ) -> Candidates:
     return Candidates(
         user,
+        norm=norm,
         numbers=np.array([1, 3, 0], np.int32),
         sources=np.array([SAGE | FILTER, POPULAR | TASTE, FILTER], np.uint8),
         cosine=np.array([0.5, -0.25, 0.0], np.float32),
         walk=np.array(walk, np.float32),
+        shared=np.array(walk, np.float32) / 4,
         filtered=np.array(filtered, np.float32),
         score=np.array([3.0, 2.0, 1.0], np.float32),
         taste=np.array(taste, np.float32),
@@ -66,6 +70,7 @@ def test_by_hand(retriever: Retriever) -> None:
         "filtered_share": [0.5, -0.25, 1],
         "walk": np.log([0.2001, 0.0001, 0.1001]),
         "walk_share": [1, 0, 0.5],
+        "shared": np.log([0.0501, 0.0001, 0.0251]),
         "taste_walk": np.log([0.0001, 0.4001, 0.1001]),
         "taste_walk_share": [0, 1, 0.25],
         "taste": [0, 0, 0],
@@ -74,9 +79,12 @@ def test_by_hand(retriever: Retriever) -> None:
         "lasting_popularity": lasting,
         "trend": recent - lasting,
         "item_degree": np.log([3, 1, 2]),
+        "item_norm": np.log([1.0001, 0.0001, 5.0001]),
         "item_idle_days": np.log1p([2, 10, 8]),
         "item_age_days": np.log1p([4, 10, 8]),
         "user_degree": np.log([3, 3, 3]),
+        "user_popularity": [(np.log(2) + np.log(3)) / 2] * 3,  # of items 0 and 1
+        "user_norm": np.log([0.2501] * 3),
         "user_idle_days": np.log([5, 5, 5]),
         "from_graphsage": [1, 0, 0],
         "from_filter": [1, 0, 1],
@@ -91,10 +99,13 @@ def test_by_hand(retriever: Retriever) -> None:
 
 
 @pytest.mark.parametrize("user", [2, 99])
-def test_an_unknown_user_has_no_degree(retriever: Retriever, user: int) -> None:
-    features = pair_features(retriever, candidates(user, (0, 0, 0), (0, 0, 0), (0, 0, 0)))
-    for name in ("user_degree", "user_idle_days", "walk_share", "filtered_share", "taste_walk_share"):
+def test_an_unknown_user_has_nothing(retriever: Retriever, user: int) -> None:
+    features = pair_features(retriever, candidates(user, (0, 0, 0), (0, 0, 0), (0, 0, 0), norm=0.0))
+    for name in ("user_degree", "user_popularity", "user_idle_days", "walk_share", "filtered_share"):
         assert not column(features, name).any()
+    assert not column(features, "taste_walk_share").any()
+    np.testing.assert_allclose(column(features, "user_norm"), np.log(1e-4), rtol=1e-5)
+    np.testing.assert_allclose(column(features, "shared"), np.log(1e-4), rtol=1e-5)
     assert np.isfinite(features).all()
 
 
@@ -110,6 +121,8 @@ def test_the_newest_event_changes_them(retriever: Retriever) -> None:
     assert column(after, "item_degree")[1] == pytest.approx(np.log(2))
     assert column(after, "item_idle_days")[1] == column(after, "user_idle_days")[0] == 0
     assert (column(after, "user_degree") > column(before, "user_degree")).all()
+    popularity = np.log([2, 3, 2]).mean()  # of items 0, 1 and, now, 3
+    np.testing.assert_allclose(column(after, "user_popularity"), popularity, rtol=1e-6)
     assert (column(after, "item_idle_days")[[0, 2]] > column(before, "item_idle_days")[[0, 2]]).all()
 
 
@@ -132,7 +145,7 @@ def test_the_nearest_of_a_users_items() -> None:
     vectors = np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
     log = [(0, item, 1.0) for item in range(3)] + [(1, 1, 1.0), (1, 4, 1.0), (1, 4, -1.0), (2, 0, 1.0)]
     retriever = with_vectors(vectors, [*log, *((2, item, 1.0) for item in range(1, 5))])
-    candidates = Candidates(0, np.array([3, 4], np.int32), np.zeros(2, np.uint8), *np.zeros((5, 2), np.float32))
+    candidates = Candidates(0, 0.0, np.array([3, 4], np.int32), np.zeros(2, np.uint8), *np.zeros((6, 2), np.float32))
     cosine = np.cos(angles[:, None] - angles[[3, 4]])
 
     def nearest(user: int) -> list[NDArray[np.float32]]:
@@ -151,7 +164,7 @@ def test_the_nearest_of_a_users_items() -> None:
 def test_a_changed_text_is_near_to_others() -> None:
     vectors = np.array([[1, 0], [0, 1], [0, 1]], np.float32)
     retriever = with_vectors(vectors, [(0, 0, 1.0)])
-    candidates = Candidates(0, np.array([1, 2], np.int32), np.zeros(2, np.uint8), *np.zeros((5, 2), np.float32))
+    candidates = Candidates(0, 0.0, np.array([1, 2], np.int32), np.zeros(2, np.uint8), *np.zeros((6, 2), np.float32))
     assert column(pair_features(retriever, candidates), "text_nearest").tolist() == [0, 0]
     retriever.change_items(np.array([2], np.int32), vectors[[2]], vectors[[0]])
     assert column(pair_features(retriever, candidates), "text_nearest").tolist() == [0, 10]
@@ -161,7 +174,7 @@ def test_a_changed_text_is_near_to_others() -> None:
 def test_recent_taste_points_at_the_newest() -> None:
     vectors = np.array([[1, 0], [0, 1], [1, 0]], np.float32)
     retriever = with_vectors(vectors, [(0, 0, 1.0), (0, 1, 1.0)])
-    candidate = Candidates(0, np.array([2], np.int32), np.zeros(1, np.uint8), *np.zeros((5, 1), np.float32))
+    candidate = Candidates(0, 0.0, np.array([2], np.int32), np.zeros(1, np.uint8), *np.zeros((6, 1), np.float32))
     assert column(pair_features(retriever, candidate), "newest").tolist() == [0]
     cosine = 10 * 2**-1.5 / np.hypot(1, 2**-1.5)
     np.testing.assert_allclose(column(pair_features(retriever, candidate), "taste"), [cosine], atol=1e-5)

@@ -161,6 +161,35 @@ def test_later_items_have_the_walk_only(world: SmallWorld) -> None:
     np.testing.assert_array_equal(both, first)
 
 
+def test_the_norm_of_an_item_is_that_of_its_row_and_later_items_have_none() -> None:
+    known = GraphFilter(np.array([[3, 4], [0, 0], [-2, 0]], np.float32), np.ones(2, np.float32), FilterShape())
+    norms = known.norms(np.array([2, 3, 0, 1, 99], np.int32))
+    assert norms.dtype == np.float32
+    np.testing.assert_allclose(norms, [2, 0, 5, 0, 0])
+    none = GraphFilter(np.zeros((0, 0), np.float32), np.zeros(0, np.float32), FilterShape())
+    assert none.norms(np.array([0, 7], np.int32)).tolist() == [0, 0]
+    assert none.norms(np.zeros(0, np.int32)).shape == (0,)
+
+
+def test_a_whole_basis_tells_all_of_an_item(world: SmallWorld) -> None:
+    basis = basis_of(world, 9)
+    numbers = np.arange(9, dtype=np.int32)
+    np.testing.assert_allclose(GraphFilter(basis.items, basis.values, FilterShape()).norms(numbers), 1, atol=1e-4)
+    part = GraphFilter(basis.items[:, :4], basis.values[:4], FilterShape()).norms(numbers)
+    np.testing.assert_allclose((part**2).sum(), 4, atol=1e-4)
+    assert (part < 1).all()
+
+
+def test_the_walk_is_the_first_of_both(world: SmallWorld) -> None:
+    graph_filter = GraphFilter(np.zeros((0, 0), np.float32), np.zeros(0, np.float32), FilterShape())
+    seeds, weights, _ = world.graph.user_row(0)
+    arguments = world.graph.arrays, 0, seeds, weights.astype(np.float32)
+    walks = graph_filter.walks(*arguments)
+    np.testing.assert_array_equal(graph_filter.walk(*arguments), walks[0])
+    assert (walks[1] > 0).tolist() == (walks[0] > 0).tolist()
+    assert (walks[1] < walks[0]).any()
+
+
 @pytest.mark.parametrize("padding", [1, 7])
 def test_padded_columns_have_no_say(world: SmallWorld, padding: int) -> None:
     shape, basis = FilterShape(lift=0.5), basis_of(world, 4)

@@ -66,7 +66,8 @@ def same(one: Candidates, other: Candidates) -> None:
     first, second = np.argsort(one.numbers), np.argsort(other.numbers)
     for name in ("numbers", "sources"):
         np.testing.assert_array_equal(getattr(one, name)[first], getattr(other, name)[second])
-    for name in ("cosine", "walk", "filtered", "score", "taste"):
+    assert one.norm == pytest.approx(other.norm, abs=1e-5)
+    for name in ("cosine", "walk", "shared", "filtered", "score", "taste"):
         np.testing.assert_allclose(getattr(one, name)[first], getattr(other, name)[second], atol=1e-5 * 7)
 
 
@@ -135,7 +136,8 @@ def test_the_score_is_the_one_that_was_trained(retriever: Retriever) -> None:
     np.testing.assert_allclose(found.cosine, cosines[found.numbers], atol=1e-5)
     assert (np.diff(found.score) <= 0).all()
     assert found.user == 0
-    assert {array.dtype for array in (found.cosine, found.walk, found.filtered, found.score)} == {np.dtype(np.float32)}
+    floats = (found.cosine, found.walk, found.shared, found.filtered, found.score, found.taste)
+    assert {array.dtype for array in floats} == {np.dtype(np.float32)}
 
 
 def test_each_source_offers_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +243,27 @@ def test_the_filtered_have_the_best_scores_of_the_formula(monkeypatch: pytest.Mo
             assert retriever.filtered(user, 1, exclude).tolist() == [item for item in expected if item in pool][:1]
 
 
+def test_a_shared_walk_and_the_norm_of_the_coordinates_are_those_of_the_formula() -> None:
+    """A log without repeats or returns, so that R is all there is; the last two items have no row in the basis."""
+    retriever = busy()
+    R = np.zeros((N_USERS, N_ITEMS))
+    for user in range(N_USERS):
+        R[user, retriever.seen(user)] = 1
+    users, items = np.maximum(R.sum(axis=1), 1), np.maximum(R.sum(axis=0), 1)
+    shape, vectors = retriever.filter.shape, np.vstack([BASIS[0], np.zeros((2, 3))])
+    for user in range(N_USERS):
+        own, others = np.zeros(N_ITEMS), np.delete(np.arange(N_USERS), user)
+        own[retriever.speaking(user)[0]] = retriever.speaking(user)[1]
+        reached = R[others] @ (items**-shape.seed_exponent * own)
+        shared = items**-shape.target_exponent * (R[others].T @ (reached / users[others]))
+        found = retriever.candidates(user, retriever.seen(user))
+        assert 0 < len(found.numbers) < N_ITEMS
+        np.testing.assert_allclose(found.shared, shared[found.numbers], rtol=1e-5)
+        assert (found.walk >= found.shared).all()
+        coordinates = vectors.T @ (items ** (ITEM_EXPONENT - shape.seed_exponent) * own)
+        assert found.norm == pytest.approx(np.linalg.norm(coordinates), rel=1e-5)
+
+
 @pytest.mark.parametrize("user", [4, N_USERS, 10**6])
 def test_without_a_history_each_source_alone_says_what_is_popular(retriever: Retriever, user: int) -> None:
     exclude = np.array([7], np.int32)
@@ -273,6 +296,8 @@ def test_an_unknown_user_gets_the_popular(retriever: Retriever, user: int) -> No
     assert found.numbers[0] == 7
     assert not found.cosine.any()
     assert not found.walk.any()
+    assert not found.shared.any()
+    assert found.norm == 0
     np.testing.assert_allclose(found.score, retriever.recent.log_scores(POPULARITY_FLOOR, found.numbers), rtol=1e-5)
 
 

@@ -52,11 +52,12 @@ def test_the_walk_is_a_product_of_matrices(
     start[seeds] = own
     reached = edges @ (power(edges.sum(axis=0), -seed_exponent) * start)
     reached[user] = 0
-    met = positive.T @ (power(edges.sum(axis=1), -2 * USER_EXPONENT) * reached)
-    expected = power(edges.sum(axis=0), -target_exponent) * met
     scores = walk_scores(graph.arrays, user, seeds, own, seed_exponent, target_exponent)
-    assert (scores.shape, scores.dtype) == ((N_ITEMS,), np.float32)
-    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-7)
+    assert (scores.shape, scores.dtype) == ((2, N_ITEMS), np.float32)
+    for found, user_exponent in zip(scores, (USER_EXPONENT, 0.5), strict=True):
+        met = positive.T @ (power(edges.sum(axis=1), -2 * user_exponent) * reached)
+        expected = power(edges.sum(axis=0), -target_exponent) * met
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
 @given(log=logs, user=st.integers(0, N_USERS - 1), target=st.integers(0, N_ITEMS - 1))
@@ -73,14 +74,15 @@ def test_witnesses_are_the_others_who_have_both(log: list[tuple[int, int, float]
     assert counts.tolist() == expected
 
 
-@pytest.mark.parametrize(("witness_weight", "score"), [(1.0, 2**-0.7 * 2 ** (-2 * USER_EXPONENT)), (-1.0, 0.0)])
-def test_a_walk_by_hand(witness_weight: float, score: float) -> None:
+@pytest.mark.parametrize(("witness_weight", "met"), [(1.0, 1.0), (-1.0, 0.0)])
+def test_a_walk_by_hand(witness_weight: float, met: float) -> None:
     # User 0 has item 0; user 1 has it too, and item 1, or gave that one back.
     graph = graph_of([(0, 0, 1.0), (1, 0, 1.0), (1, 1, witness_weight)])
     scores = walk_scores(graph.arrays, 0, np.array([0], np.int32), np.array([1], np.float32), 0.7, 0.4)
-    assert scores[1] == pytest.approx(score)
-    assert scores[0] == pytest.approx(2**-0.7 * 2 ** (-2 * USER_EXPONENT) * 2**-0.4)
-    assert not scores[2:].any()
+    for found, witness in zip(scores, (2 ** (-2 * USER_EXPONENT), 1 / 2), strict=True):
+        assert found[1] == pytest.approx(met * 2**-0.7 * witness)
+        assert found[0] == pytest.approx(2**-0.7 * witness * 2**-0.4)
+        assert not found[2:].any()
     counts = witnesses(graph.arrays, 0, np.array([0], np.int32), 1)
     assert counts.tolist() == [int(witness_weight > 0)]
 
@@ -88,6 +90,14 @@ def test_a_walk_by_hand(witness_weight: float, score: float) -> None:
 def test_who_gave_the_seed_back_is_no_witness() -> None:
     graph = graph_of([(0, 0, 1.0), (1, 0, 1.0), (1, 0, -1.0), (1, 1, 1.0)])
     assert witnesses(graph.arrays, 0, np.array([0], np.int32), 1).tolist() == [0]
+
+
+def test_a_witness_with_few_items_says_more_where_weight_is_shared_out() -> None:
+    # Users 1 and 2 share item 0 with user 0; user 1 leads to item 1 alone, user 2 to items 2 to 5.
+    graph = graph_of([(0, 0, 1.0), (1, 0, 1.0), (1, 1, 1.0), (2, 0, 1.0), *((2, item, 1.0) for item in range(2, 6))])
+    scores = walk_scores(graph.arrays, 0, np.array([0], np.int32), np.array([1], np.float32), 0.0, 0.0)
+    np.testing.assert_allclose(scores[1], [1 / 2 + 1 / 5, 1 / 2, *[1 / 5] * 4, *[0] * 4], rtol=1e-6)
+    np.testing.assert_allclose(scores[0, 2] / scores[0, 1], (2 / 5) ** (2 * USER_EXPONENT), rtol=1e-6)
 
 
 def test_a_lonely_user_walks_nowhere() -> None:

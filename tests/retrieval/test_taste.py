@@ -58,7 +58,7 @@ def test_the_newest_item_leads(retriever: Retriever) -> None:
         assert found.numbers[(found.sources & TASTE) > 0].tolist() == [following]
         items, _ = retriever.speaking(0)
         exponents = FilterShape().seed_exponent, FilterShape().target_exponent
-        walk = walk_scores(retriever.graph.arrays, 0, items, recency_weights(len(items)), *exponents)
+        walk, _ = walk_scores(retriever.graph.arrays, 0, items, recency_weights(len(items)), *exponents)
         np.testing.assert_array_equal(found.taste, walk[found.numbers])
 
 
