@@ -42,9 +42,9 @@ _POOL, _LEAST_POOL = 2, 400  # the walk names this many times as many items as t
 
 @dataclass(frozen=True)
 class Candidates:
-    """What retrieval offers one user; columns of equal length, one row a candidate.
+    """What retrieval offers one user: columns of equal length, one row a candidate, and two facts of the user.
 
-    norm: length of the user's coordinates in the basis of the filter, 0 without a history.
+    user: its number. norm: length of its coordinates in the basis of the filter, 0 without a history.
     numbers: item numbers, int32. sources: which sources offered it, a sum of SAGE, FILTER, POPULAR and TASTE.
     cosine: of the GraphSAGE vectors; walk: two-hop score; shared: the same with witnesses who share their weight out;
     filtered: filter score; score: the retrieval score; taste: two-hop score from the newest items. float32.

@@ -113,6 +113,8 @@ def _lists(retriever: Retriever, users: Int32, items: Int32, progress: Callable[
 
 
 def _session_lists(retriever: Retriever, newest: Interactions, progress: Callable[[int, int], None]) -> Lists | None:
+    if retriever.settings.session_minutes == 0:
+        return None
     asked = np.flatnonzero(newest.weights > 0)
     if len(asked) > _MOST_SESSION_EVENTS:
         asked = np.sort(np.random.default_rng(0).choice(asked, _MOST_SESSION_EVENTS, replace=False))
