@@ -107,6 +107,11 @@ class FilterSettings(_Stage):
     slope: float | Literal["auto"] = Field(default="auto", description="of the response at the middle frequencies")
     lift: float | Literal["auto"] = Field(default="auto", description="added to the response of the low frequencies")
 
+    @property
+    def is_open(self) -> bool:
+        """Whether training has a number to choose."""
+        return "auto" in self.model_dump().values()
+
 
 class RetrievalSettings(_Stage):
     """How many candidates each source may offer."""

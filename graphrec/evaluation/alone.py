@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from graphrec.config import FilterSettings
 from graphrec.errors import NotTrainedError
 from graphrec.retrieval.choices import Choices
 from graphrec.training.choosing import choose_filter, filter_of
@@ -71,7 +71,7 @@ class FilterAlone(_Alone):
 
     def _learn(self, log: Interactions) -> None:
         choices = Choices().under(self._config)
-        if "auto" in self._config.filter.model_dump().values():
+        if self._config.filter.is_open:
             cut = int((1 - self._config.training.slice_share) * len(log))
             base, newest = log.take(slice(cut)), log.take(slice(cut, None))
             users, items = new_pairs(newest, decayed_edges(base, np.inf))
@@ -84,8 +84,7 @@ class FilterAlone(_Alone):
                 lambda done, steps: self._progress("graph filter", done, steps),
             )
             choices = Choices(filter=shape).under(self._config)
-        shape = choices.filter
-        self.settings = {name: getattr(shape, name) for name in FilterSettings.model_fields if hasattr(shape, name)}
+        self.settings = asdict(choices.filter)
         self._retriever = filter_of(log, choices, basis_of(log, self._config), self._config)
 
     def _list(self, retriever: Retriever, user: int, k: int, exclude: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -118,7 +117,7 @@ class SageAlone(_Alone):
             choices,
             lambda done, steps: self._progress("GraphSAGE", done, steps),
         )
-        trained = Trained(model, basis, choices, None, None, None, {})
+        trained = Trained(model, basis, choices)
         self._retriever = retriever_of(log, trained, self._texts, self._config)
 
     def _list(self, retriever: Retriever, user: int, k: int, exclude: NDArray[np.int32]) -> NDArray[np.int32]:

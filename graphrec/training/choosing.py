@@ -6,7 +6,7 @@ many are asked: with 6,000 the standard error of recall is larger than what tell
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -62,7 +62,7 @@ def choose(
     choices = Choices()
     if config.retrieval.popularity_half_life_days == "auto":
         choices = replace(choices, popularity_half_life_days=choose_half_life(base, newest))
-    if any(getattr(config.filter, entry.name) == "auto" for entry in fields(FilterShape)):
+    if config.filter.is_open:
         shape = choose_filter(
             base, basis, users, items, config, lambda done, steps: progress("graph filter", done, steps)
         )

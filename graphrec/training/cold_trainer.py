@@ -15,7 +15,7 @@ import numpy as np
 from graphrec.embedding.node_features import unit_rows
 from graphrec.embedding.spectral import normalised, spectral_basis
 from graphrec.retrieval.cold_items import ColdModel, affinity, hubs, kernel, standardised
-from graphrec.training.time_cuts import decayed_edges
+from graphrec.training.time_cuts import positive_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,9 +54,7 @@ def train_cold(log: Interactions, texts: Float32, seed: int) -> ColdModel | None
 
     None where there are too few items with a text and with events to say anything.
     """
-    pairs = decayed_edges(log, np.inf)
-    pairs.eliminate_zeros()
-    pairs.data[:] = 1
+    pairs = positive_pairs(log)
     rng = np.random.default_rng(seed)
     degrees = np.bincount(pairs.indices, minlength=log.n_items)
     warm = np.flatnonzero((degrees > 0) & texts.any(axis=1))

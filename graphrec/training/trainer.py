@@ -7,7 +7,7 @@ without its newest slice, for the head to learn on, and on the whole log, for se
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,10 +52,10 @@ class Trained:
     model: EmbeddingModel
     basis: SpectralBasis
     choices: Choices
-    ranker: Ranker | None
-    session_ranker: Ranker | None
-    cold: ColdModel | None
-    seconds: dict[str, float]
+    ranker: Ranker | None = None
+    session_ranker: Ranker | None = None
+    cold: ColdModel | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def train(state: LiveState, store: EventStore, encode: Encode, progress: Progress) -> tuple[LiveState, dict[str, Any]]:
@@ -111,7 +111,7 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
         choices = choose(base, basis, newest, users, items, config, progress)
         chosen = time.process_time()
         model = embed(base, basis, texts, config, choices, lambda done, all_: progress("embedding, base", done, all_))
-        retriever = retriever_of(base, Trained(model, basis, choices, None, None, None, {}), texts, config)
+        retriever = retriever_of(base, Trained(model, basis, choices), texts, config)
         ranker = train_ranker(
             retriever,
             users,
