@@ -17,9 +17,9 @@ from graphrec.errors import ConfigError
 
 CONFIG_FILE = "graphrec.toml"
 
-# Up to so many items: spectral coordinates, optimiser steps. The more items share a space, the more directions it takes
-# to tell them apart, and the more steps to learn from each of them.
-_SIZES = ((5_000, 64, 100), (20_000, 128, 200), (float("inf"), 256, 300))
+# Up to so many items: spectral coordinates, optimiser steps, frequencies of the filter. The more items share a space,
+# the more directions it takes to tell them apart, and the more steps to learn from each of them.
+_SIZES = ((5_000, 64, 100, 256), (20_000, 128, 200, 256), (float("inf"), 256, 300, 512))
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -88,7 +88,7 @@ class EmbeddingSettings(_Stage):
 
         Layer 1 needs two units a coordinate to start as the identity.
         """
-        width = self.spectral_dimensions or next(width for most, width, _ in _SIZES if n_items <= most)
+        width = self.spectral_dimensions or next(width for most, width, _, _ in _SIZES if n_items <= most)
         return self.model_copy(
             update={
                 "spectral_dimensions": width,
@@ -101,7 +101,9 @@ class EmbeddingSettings(_Stage):
 class FilterSettings(_Stage):
     """The closed-form graph filter; "auto" numbers are chosen on validation by training."""
 
-    dimensions: Positive = Field(default=256, description="frequencies at which it is exact, at most")
+    dimensions: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="frequencies at which it is exact, at most; 0 = by the size of the catalogue"
+    )
     seed_exponent: float | Literal["auto"] = Field(default="auto", description="holds the user's popular items back")
     target_exponent: float | Literal["auto"] = Field(default="auto", description="holds popular targets back")
     slope: float | Literal["auto"] = Field(default="auto", description="of the response at the middle frequencies")
@@ -111,6 +113,11 @@ class FilterSettings(_Stage):
     def is_open(self) -> bool:
         """Whether training has a number to choose."""
         return "auto" in self.model_dump().values()
+
+    def sized(self, n_items: int) -> FilterSettings:
+        """These settings with the number of frequencies decided for a catalogue of `n_items`."""
+        most = self.dimensions or next(frequencies for most, *_, frequencies in _SIZES if n_items <= most)
+        return self.model_copy(update={"dimensions": most})
 
 
 class RetrievalSettings(_Stage):
@@ -152,10 +159,10 @@ class TrainingSettings(_Stage):
         default=1.0, ge=0, description="of log popularity beside the cosine over the temperature"
     )
     negatives: Positive = Field(default=2048, description="sampled items a step, where the catalogue is large")
-    full_softmax_items: Positive = Field(default=15_000, description="up to this many items no sampling is needed")
+    full_softmax_items: Positive = Field(default=5_000, description="up to this many items no sampling is needed")
     dropout: float = Field(default=0.2, ge=0, lt=1, description="share of items that lose their coordinates in a step")
     slice_share: float = Field(
-        default=0.1, gt=0, lt=0.5, description="newest share of the log that the ranking head learns from"
+        default=0.1, gt=0, lt=0.5, description="newest share of the log that the ranking heads learn from"
     )
     ranker_seeds: Positive = Field(default=3, description="ranking heads averaged")
     seed: int = 0
@@ -163,7 +170,7 @@ class TrainingSettings(_Stage):
     def sized(self, n_items: int) -> TrainingSettings:
         """These settings with the number of steps decided for a catalogue of `n_items`."""
         return self.model_copy(
-            update={"steps": self.steps or next(steps for most, _, steps in _SIZES if n_items <= most)}
+            update={"steps": self.steps or next(steps for most, _, steps, _ in _SIZES if n_items <= most)}
         )
 
 

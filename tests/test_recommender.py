@@ -67,7 +67,8 @@ def test_what_was_seen_is_never_shown_unless_asked_for(recommender: Recommender)
 def test_excluded_items_are_not_shown(recommender: Recommender) -> None:
     before = recommender.recommend("u1", 5).ids()
     after = recommender.recommend("u1", 5, exclude=[before[0], before[3], "nobody knows this"]).ids()
-    assert after[:3] == [before[1], before[2], before[4]]
+    assert not {before[0], before[3]} & set(after)
+    assert {before[1], before[2]} <= set(after)
     assert not set(after) & {before[0], before[3]}
 
 
@@ -439,7 +440,7 @@ def test_training_makes_a_generation_and_answers_from_it(
     recommender: Recommender, shop: Path, world, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recommender.ingest(world.events[700:])
-    monkeypatch.setattr("graphrec.training.ranker_trainer._is_better", lambda heads, lists: True)
+    monkeypatch.setattr("graphrec.training.ranker_trainer._is_positive", lambda gains: True)
     report = recommender.train()
     assert (report.generation, report.made_by, report.offset, report.events) == (2, "train", 900, 900)
     assert report.metrics["ranking_head"] is True
@@ -483,7 +484,7 @@ def test_texts_that_come_after_the_first_training_are_learned_by_the_second(fres
 def test_training_that_fails_changes_nothing(recommender: Recommender, shop: Path, monkeypatch) -> None:
     before, digest = recommender.recommend("u1", 10), recommender.state_digest()
     for where, error in (
-        ("graphrec.training.trainer.train_ranker", RuntimeError("in the middle")),
+        ("graphrec.training.trainer.train_rankers", RuntimeError("in the middle")),
         ("graphrec.training.trainer.train_embedding", KeyboardInterrupt()),
         ("graphrec.generation.save_file", OSError(28, "No space left on device")),
     ):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FloatMatrix = NDArray[np.float32]
 
 # p and q. Below one half for both, long histories and popular items keep some of their weight.
-USER_EXPONENT, ITEM_EXPONENT = 0.25, 0.45
+USER_EXPONENT, ITEM_EXPONENT = 0.375, 0.45
 
 _RANK_TOLERANCE = 1e-5  # of the largest singular value: what float32 products cannot tell from zero
 _GRAM_ROWS = 16_384  # at once in float64

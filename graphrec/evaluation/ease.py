@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 MOST_ITEMS = 15_000  # a dense float64 matrix of this side takes 1.8 GB
 REGULARISATIONS = (50.0, 200.0, 800.0)
 DEFAULT_REGULARISATION = 200.0
+CHOICE_ITEMS = 4_000  # λ is chosen on the most popular so many: the cost of an inversion grows with the cube
 _DIGITS = 9  # scores that differ by less differ by rounding, and tie
 
 
 class EASE(Baseline):
     """Embarrassingly shallow autoencoder (Steck, WWW 2019): with G = R'R + λI and P = G^-1, B = I - P / diag(P).
 
-    A user's scores are r_u B. None chooses λ from REGULARISATIONS on the newest tenth of the training events; a fitted
-    object keeps what was chosen, also when fitted again. Raises InputError for a catalogue of more than MOST_ITEMS,
-    whose matrix would not fit.
+    A user's scores are r_u B. None chooses λ from REGULARISATIONS on the newest tenth of the training events of the
+    CHOICE_ITEMS most popular items; a fitted object keeps what was chosen, also when fitted again. Raises InputError
+    for a catalogue of more than MOST_ITEMS, whose matrix would not fit.
     """
 
     name = "EASE"
@@ -47,19 +48,32 @@ class EASE(Baseline):
         self.regularisation = best_setting(
             lambda regularisation, events: EASE(regularisation).fit(events),
             choice,
-            wanted,
+            _of_popular(wanted, CHOICE_ITEMS),
             default=DEFAULT_REGULARISATION,
         )
         self.settings = {"regularisation": self.regularisation}
-        self._matrix = binary(wanted)
+        matrix = binary(wanted)
+        # An item without an event has a weight of zero with every other one.
+        self._items = np.flatnonzero(np.diff(matrix.tocsc().indptr))
+        self._matrix = matrix[:, self._items]
         gram = (self._matrix.T @ self._matrix).toarray()
         gram[np.diag_indices_from(gram)] += self.regularisation
-        inverse = _inverse(gram)
-        self._weights = -inverse / np.diag(inverse)
+        self._weights = _inverse(gram)
+        self._weights /= -np.diag(self._weights).copy()
         np.fill_diagonal(self._weights, 0.0)
+        self._n_items = wanted.n_items
 
     def _scores(self, users: NDArray[np.int32]) -> csr_array:
-        return rows_of(np.round(self._matrix[users] @ self._weights, _DIGITS))
+        scores = np.zeros((len(users), self._n_items))
+        scores[:, self._items] = np.round(self._matrix[users] @ self._weights, _DIGITS)
+        return rows_of(scores)
+
+
+def _of_popular(wanted: Interactions, most: int) -> Interactions:
+    """The events of the `most` most popular items."""
+    counts = np.bincount(wanted.items, minlength=wanted.n_items)
+    ranks = np.argsort(np.argsort(-counts, kind="stable"), kind="stable")
+    return wanted.take(ranks[wanted.items] < most)
 
 
 def _inverse(gram: Floats) -> Floats:
@@ -68,6 +82,6 @@ def _inverse(gram: Floats) -> Floats:
 
     factor, _ = dpotrf(gram.T, lower=1, overwrite_a=1)  # the transpose is in the order of LAPACK, so nothing is copied
     inverse: Floats = dpotri(factor, lower=1, overwrite_c=1)[0]
-    upper = np.triu_indices_from(inverse, 1)
-    inverse[upper] = inverse.T[upper]
+    for row in range(len(inverse)):
+        inverse[row, row + 1 :] = inverse[row + 1 :, row]
     return inverse

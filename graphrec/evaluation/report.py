@@ -111,9 +111,9 @@ def as_table(results: Sequence[Result], title: str | None = None) -> Table:
 def as_slice_table(results: Sequence[Result], k: int) -> Table:
     """Lay out recall on the slices of the test, each with the number of users in it, for 80 columns."""
     sizes = {name: part.users for result in results for name, part in result.slices.items()}
-    header = ["recommender", *(f"{name}\nn = {users}" for name, users in sizes.items())]
+    header = ["recommender", *("\n".join([*name.split(), str(users)]) for name, users in sizes.items())]
     rows = [[result.name, *(_recall(result.slices.get(name), k) for name in sizes)] for result in results]
-    return _table(header, rows, f"recall@{k} on parts of the test, n users each")
+    return _table(header, rows, f"recall@{k} on parts of the test, so many users each")
 
 
 def _recall(part: SliceResult | None, k: int) -> str:

@@ -36,14 +36,15 @@ class SliceResult:
 def slices(split: Split) -> dict[str, NDArray[np.bool_]]:
     """Mark the relevant items of every slice, bool (number of relevant items,).
 
-    cold users: with fewer than COLD positive training events. cold items: with fewer than COLD of them. tail items:
-    outside the short head, which is the most popular items that together have HEAD_SHARE of them (Abdollahpouri et al.,
-    FLAIRS 2019). And one slice for each kind of event in the test, if there are several.
+    returning users: with any positive training event. cold users: with fewer than COLD of them. cold items: with fewer
+    than COLD of them. tail items: outside the short head, which is the most popular items that together have HEAD_SHARE
+    of them (Abdollahpouri et al., FLAIRS 2019). And one slice for each kind of event in the test, if there are several.
     """
     wanted, items = split.train.positive(), split.relevant.items
     per_user = np.bincount(wanted.users, minlength=wanted.n_users)
     per_item = np.bincount(wanted.items, minlength=wanted.n_items)
     return {
+        "returning users": np.repeat(per_user[split.test_users] > 0, split.relevant.sizes),
         "cold users": np.repeat(per_user[split.test_users] < COLD, split.relevant.sizes),
         "cold items": per_item[items] < COLD,
         "tail items": ~short_head(per_item)[items],

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class FilterShape:
     """The numbers of the filter that are chosen on validation."""
 
-    seed_exponent: float = 0.7  # a
+    seed_exponent: float = 0.6  # a
     target_exponent: float = 0.1  # d
     slope: float = 3.0
     lift: float = 0.0

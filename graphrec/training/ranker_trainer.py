@@ -1,13 +1,15 @@
 """The ranking heads from the newest slice of the log: real candidates, features that have not absorbed the answers.
 
 Listwise softmax over a user's candidates; several seeds are averaged, because one head's noise is as large as the gain
-of a feature, and each stops at its best epoch on users it has not learned from. On few users a head can be worse than
-the order of retrieval that it replaces: it must be better on those same users, or there is none.
+of a feature. Each holds out another fifth of the lists and stops at its best epoch on them. On few lists a head can be
+worse than the order of retrieval that it replaces: together they must be better on what each has held out, or there is
+none.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     Float32 = NDArray[np.float32]
     Int32 = NDArray[np.int32]
+    Progress = Callable[[str, int, int], None]
+    List = tuple[Float32, NDArray[np.bool_]]  # features (c, f) and labels (c,) of one list
 
 _HIDDEN = (64, 32)
 _EPOCHS = 15
@@ -35,8 +39,8 @@ _USERS_A_BATCH = 64
 _LEARNING_RATE = 4e-3
 _MOST_USERS = 8_000
 _MOST_SESSION_EVENTS = 3_000
-_HELD_OUT = 0.2
-_FEWEST_USERS = 20  # under this there is nothing to learn a head from
+_FOLDS = 5  # a head holds one of them out
+_FEWEST_LISTS = 20  # under this there is nothing to learn a head from
 
 
 @dataclass(frozen=True)
@@ -53,73 +57,73 @@ class Lists:
         return Lists(self.features[rows], self.labels[rows], self.real[rows])
 
 
-def train_ranker(
-    retriever: Retriever,
-    users: Int32,
-    items: Int32,
-    seeds: int,
-    progress: Callable[[int, int], None],
-) -> Ranker | None:
-    """Fit on pairs (users, items) that came after the retriever's state.
+def train_rankers(
+    retriever: Retriever, newest: Interactions, seeds: int, progress: Progress
+) -> tuple[Ranker | None, Ranker | None]:
+    """Fit the head for returning users, and the one for users in the middle of a session.
 
-    None when too few users have a hit, or when the heads order no better than retrieval does.
+    `newest` are the events after the retriever's state. Users are asked for before it takes them in, with all that they
+    are going to choose; in sessions they are asked for one after the other, so that each list is made from what serving
+    would have known, for the next item.
+
+    None instead of a head when too few lists have a hit, or when it orders no better than retrieval does.
     """
-    return _trained(_lists(retriever, users, items, progress), seeds)
+    returning = _lists(retriever, newest, partial(progress, "ranking lists"))
+    inside = _session_lists(retriever, newest, partial(progress, "session lists"))
+    return (
+        _trained(_padded(returning), seeds, partial(progress, "ranking head")),
+        _trained(_padded(inside), seeds, partial(progress, "session head")),
+    )
 
 
-def train_session_ranker(
-    retriever: Retriever, newest: Interactions, seeds: int, progress: Callable[[int, int], None]
-) -> Ranker | None:
-    """Fit on the next item of users in the middle of a session; `newest` are the events after the retriever's state.
-
-    The retriever takes them in, one after the other, so that each list is made from what serving would have known. None
-    as in `train_ranker`.
-    """
-    return _trained(_session_lists(retriever, newest, progress), seeds)
-
-
-def _trained(lists: Lists | None, seeds: int) -> Ranker | None:
+def _trained(lists: Lists | None, seeds: int, progress: Callable[[int, int], None]) -> Ranker | None:
     if lists is None:
         return None
     mean, deviation = _standard(lists)
     lists = Lists((lists.features - mean) / deviation, lists.labels, lists.real)
     order = np.random.default_rng(0).permutation(len(lists.labels))
-    held_out = lists.take(order[: int(_HELD_OUT * len(order))])
-    learned = lists.take(order[int(_HELD_OUT * len(order)) :])
-    heads = [_train_head(learned, held_out, seed) for seed in range(seeds)]
-    if not _is_better(heads, held_out):
+    folds = [order[fold::_FOLDS] for fold in range(_FOLDS)]
+    heads, gains = [], []
+    for seed in range(seeds):
+        held_out = lists.take(folds[seed % _FOLDS])
+        learned = lists.take(np.concatenate([fold for fold in folds if fold is not folds[seed % _FOLDS]]))
+        heads.append(_train_head(learned, held_out, seed))
+        progress(seed + 1, seeds)
+        gains.append(_gains(heads[-1], held_out))
+    if not _is_positive(torch.cat(gains)):
         return None
     by_layer = zip(*(head.parameters() for head in heads), strict=True)
     weight1, bias1, weight2, bias2, weight3 = (torch.stack(parts).detach().numpy() for parts in by_layer)
     return Ranker(mean.numpy(), deviation.numpy(), weight1, bias1, weight2, bias2, weight3[:, 0])
 
 
-def _lists(retriever: Retriever, users: Int32, items: Int32, progress: Callable[[int, int], None]) -> Lists | None:
-    chosen = np.unique(users)
-    if len(chosen) > _MOST_USERS:
-        chosen = np.sort(np.random.default_rng(0).choice(chosen, _MOST_USERS, replace=False))
-    order = np.argsort(users, kind="stable")
-    starts = np.searchsorted(users[order], chosen)
-    ends = np.searchsorted(users[order], chosen, side="right")
-    rows: list[tuple[Float32, NDArray[np.bool_]]] = []
-    for position, user in enumerate(chosen):
-        candidates = retriever.candidates(int(user), retriever.seen(int(user)))
-        wanted = items[order[starts[position] : ends[position]]]
-        labels = np.isin(candidates.numbers, wanted)
-        if labels.any():
-            rows.append((pair_features(retriever, candidates), labels))
-        progress(position + 1, len(chosen))
-    return _padded(rows)
+def _lists(retriever: Retriever, newest: Interactions, progress: Callable[[int, int], None]) -> list[List]:
+    """For users before anything new of them is known, with what they are going to choose."""
+    positive = newest.positive()
+    order = np.argsort(positive.users, kind="stable")
+    users, starts = np.unique(positive.users[order], return_index=True)
+    wanted = dict(zip(users.tolist(), np.split(positive.items[order], starts)[1:], strict=True))
+    if len(users) > _MOST_USERS:
+        users = np.sort(np.random.default_rng(0).choice(users, _MOST_USERS, replace=False))
+    lists = []
+    for count, user in enumerate(users.tolist(), start=1):
+        if not in_session(retriever, user):
+            candidates = retriever.candidates(user, retriever.seen(user))
+            labels = np.isin(candidates.numbers, wanted[user])
+            if labels.any():
+                lists.append((pair_features(retriever, candidates), labels))
+        progress(count, len(users))
+    return lists
 
 
-def _session_lists(retriever: Retriever, newest: Interactions, progress: Callable[[int, int], None]) -> Lists | None:
+def _session_lists(retriever: Retriever, newest: Interactions, progress: Callable[[int, int], None]) -> list[List]:
+    """For users in the middle of a session, with the next item; the retriever takes in what came before it."""
     if retriever.settings.session_minutes == 0:
-        return None
+        return []
     asked = np.flatnonzero(newest.weights > 0)
     if len(asked) > _MOST_SESSION_EVENTS:
         asked = np.sort(np.random.default_rng(0).choice(asked, _MOST_SESSION_EVENTS, replace=False))
-    rows: list[tuple[Float32, NDArray[np.bool_]]] = []
-    done = 0
+    lists, done = [], 0
     for count, position in enumerate(asked.tolist(), start=1):
         passed = newest.take(slice(done, position))
         retriever.apply(passed.users, passed.items, passed.weights, passed.timestamps)
@@ -129,14 +133,14 @@ def _session_lists(retriever: Retriever, newest: Interactions, progress: Callabl
             candidates = retriever.candidates(user, retriever.seen(user))
             labels = candidates.numbers == newest.items[position]
             if labels.any():
-                rows.append((pair_features(retriever, candidates), labels))
+                lists.append((pair_features(retriever, candidates), labels))
         progress(count, len(asked))
-    return _padded(rows)
+    return lists
 
 
-def _padded(rows: list[tuple[Float32, NDArray[np.bool_]]]) -> Lists | None:
+def _padded(rows: list[List]) -> Lists | None:
     """Features (c, f) and labels (c,) of each list side by side; None for too few."""
-    if len(rows) < _FEWEST_USERS:
+    if len(rows) < _FEWEST_LISTS:
         return None
     width = max(len(labels) for _, labels in rows)
     features = torch.zeros(len(rows), width, len(NAMES))
@@ -188,15 +192,15 @@ def _train_head(learned: Lists, held_out: Lists, seed: int) -> nn.Sequential:
 
 
 @torch.no_grad()
-def _is_better(heads: list[nn.Sequential], lists: Lists) -> bool:
-    """Whether their mean orders lists better than retrieval, by more than two standard errors of saying so.
-
-    Two, since each head has been stopped where it did best on these very lists.
-    """
-    scores = torch.stack([_scores(head, lists) for head in heads]).mean(0)
+def _gains(head: nn.Sequential, lists: Lists) -> Tensor:
+    """What the head adds to the NDCG of retrieval's order of each list, (n,)."""
     retrieval = lists.features[..., NAMES.index("score")].masked_fill(~lists.real, float("-inf"))
-    gains = _ndcg(scores, lists) - _ndcg(retrieval, lists)
-    return bool(gains.mean() > 2 * gains.std() / len(gains) ** 0.5)
+    return _ndcg(_scores(head, lists), lists) - _ndcg(retrieval, lists)
+
+
+def _is_positive(gains: Tensor) -> bool:
+    """Whether a mean is above zero by more than a standard error."""
+    return bool(gains.mean() > gains.std() / len(gains) ** 0.5)
 
 
 def _scores(head: nn.Module, lists: Lists) -> Tensor:

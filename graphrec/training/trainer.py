@@ -21,7 +21,7 @@ from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.retriever import DAY, Retriever
 from graphrec.training.choosing import choose
 from graphrec.training.cold_trainer import train_cold
-from graphrec.training.ranker_trainer import train_ranker, train_session_ranker
+from graphrec.training.ranker_trainer import train_rankers
 from graphrec.training.sage_trainer import train_embedding
 from graphrec.training.time_cuts import decayed_edges, new_pairs, positive_pairs
 
@@ -112,16 +112,7 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
         chosen = time.process_time()
         model = embed(base, basis, texts, config, choices, lambda done, all_: progress("embedding, base", done, all_))
         retriever = retriever_of(base, Trained(model, basis, choices), texts, config)
-        ranker = train_ranker(
-            retriever,
-            users,
-            items,
-            config.training.ranker_seeds,
-            lambda done, all_: progress("ranking head", done, all_),
-        )
-        session_ranker = train_session_ranker(
-            retriever, newest, config.training.ranker_seeds, lambda done, all_: progress("session head", done, all_)
-        )
+        ranker, session_ranker = train_rankers(retriever, newest, config.training.ranker_seeds, progress)
     ranked = time.process_time()
     basis = basis_of(log, config)
     model = embed(log, basis, texts, config, choices, lambda done, all_: progress("embedding, whole log", done, all_))
@@ -147,7 +138,9 @@ def retriever_of(log: Interactions, trained: Trained, texts: Float32, config: Co
 
 def basis_of(log: Interactions, config: Config) -> SpectralBasis:
     """The spectral basis that both the graph filter and GraphSAGE start from."""
-    dimensions = max(config.embedding.sized(log.n_items).spectral_dimensions, config.filter.dimensions)
+    dimensions = max(
+        config.embedding.sized(log.n_items).spectral_dimensions, config.filter.sized(log.n_items).dimensions
+    )
     return spectral_basis(normalised(positive_pairs(log)), dimensions, seed=config.training.seed)
 
 

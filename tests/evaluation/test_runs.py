@@ -105,7 +105,7 @@ def test_evaluate_on_a_workspace_from_the_command_line(trained_once: Path, word_
     assert "graphrec" in done.stdout
     assert "ndcg@5" in done.stdout
     assert "recall@5 on parts of the test" in done.stdout
-    for part in ("cold users", "tail items", "by purchase"):
+    for part in ("returning", "cold", "tail", "purchase"):
         assert part in done.stdout
 
 

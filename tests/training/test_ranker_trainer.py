@@ -8,19 +8,31 @@ import numpy as np
 import pytest
 import torch
 
-from graphrec.config import Config
+from graphrec.config import Config, RetrievalSettings
 from graphrec.events.interactions import Interactions
 from graphrec.ranking.pair_features import NAMES
+from graphrec.ranking.ranker import Ranker
 from graphrec.retrieval.retriever import Candidates, Retriever
 from graphrec.training import ranker_trainer
-from graphrec.training.ranker_trainer import Lists, train_ranker
+from graphrec.training.ranker_trainer import Lists, train_rankers
 
 PLANTED = NAMES.index("item_idle_days")
 WIDTH = 12
 
 
-def nothing(done: int, total: int) -> None:
+def nothing(*step: object) -> None:
     """No progress is shown."""
+
+
+def returning(
+    retriever: Retriever, users: np.ndarray, items: np.ndarray, seeds: int, progress=nothing
+) -> Ranker | None:
+    """The head for users who come back, from pairs that come one after the other."""
+    m = len(users)
+    newest = Interactions(users, items, np.arange(m), np.ones(m), 1000, 1000)
+    head, in_sessions = train_rankers(retriever, newest, seeds, progress)
+    assert in_sessions is None
+    return head
 
 
 @pytest.fixture
@@ -31,6 +43,8 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, Retriever]:
     numbers = np.arange(WIDTH, dtype=np.int32)
     empty = np.zeros(WIDTH, np.float32)
     retriever = SimpleNamespace(
+        settings=RetrievalSettings(session_minutes=0),
+        has_history=lambda user: False,
         seen=lambda user: np.zeros(0, np.int32),
         candidates=lambda user, exclude: Candidates(user, 0.0, numbers, empty.astype(np.uint8), *[empty] * 6),
     )
@@ -46,9 +60,10 @@ def test_a_planted_feature_is_learned(planted) -> None:
     features, retriever = planted
     users = np.arange(150, dtype=np.int32)
     told = []
-    ranker = train_ranker(retriever, users, best_items(features)[:150], 2, lambda *step: told.append(step))
+    ranker = returning(retriever, users, best_items(features)[:150], 2, lambda *step: told.append(step))
     assert ranker is not None
-    assert told == [(done, 150) for done in range(1, 151)]
+    assert told[:150] == [("ranking lists", done, 150) for done in range(1, 151)]
+    assert told[150:] == [("ranking head", 1, 2), ("ranking head", 2, 2)]
     assert ranker.weight1.shape[0] == 2
     found = np.array([ranker.scores(features[user]).argmax() for user in range(150, 200)])
     assert (found == best_items(features)[150:]).mean() > 0.6
@@ -61,9 +76,9 @@ def test_a_head_that_orders_no_better_than_retrieval_is_none(planted) -> None:
     features, retriever = planted
     users = np.arange(200, dtype=np.int32)
     chance = np.random.default_rng(1).integers(0, WIDTH, 200).astype(np.int32)
-    assert train_ranker(retriever, users, chance, 2, nothing) is None
+    assert returning(retriever, users, chance, 2, nothing) is None
     by_score = features[..., NAMES.index("score")].argmax(1).astype(np.int32)
-    assert train_ranker(retriever, users, by_score, 2, nothing) is None
+    assert returning(retriever, users, by_score, 2, nothing) is None
 
 
 def test_the_same_lists_give_the_same_head_and_the_callers_numbers_stay(planted) -> None:
@@ -71,11 +86,11 @@ def test_the_same_lists_give_the_same_head_and_the_callers_numbers_stay(planted)
     users = np.arange(150, dtype=np.int32)
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    one = train_ranker(retriever, users, best_items(features)[:150], 1, nothing)
+    one = returning(retriever, users, best_items(features)[:150], 1, nothing)
     assert torch.equal(torch.get_rng_state(), before)
     order = np.random.default_rng(0).permutation(150)
     torch.manual_seed(6)
-    two = train_ranker(retriever, users[order], best_items(features)[:150][order], 1, nothing)
+    two = returning(retriever, users[order], best_items(features)[:150][order], 1, nothing)
     assert one is not None
     assert two is not None
     for name, array in one.arrays().items():
@@ -83,31 +98,38 @@ def test_the_same_lists_give_the_same_head_and_the_callers_numbers_stay(planted)
 
 
 @pytest.mark.parametrize(("hits", "learned"), [(19, False), (20, True)])
-def test_too_few_users_are_nothing_to_learn_from(
+def test_too_few_lists_are_nothing_to_learn_from(
     planted, hits: int, learned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranker_trainer, "_is_better", lambda heads, lists: True)  # four lists cannot tell
+    monkeypatch.setattr(ranker_trainer, "_is_positive", lambda gains: True)  # so few cannot tell
     features, retriever = planted
-    users = np.arange(60, dtype=np.int32)
-    items = best_items(features)[:60]
+    users = np.arange(90, dtype=np.int32)
+    items = best_items(features)[:90]
     items[hits:] = 999  # not among the candidates
-    assert (train_ranker(retriever, users, items, 1, nothing) is not None) == learned
+    assert (returning(retriever, users, items, 3) is not None) == learned
+
+
+def test_heads_that_help_on_few_of_their_lists_are_none() -> None:
+    assert ranker_trainer._is_positive(torch.tensor([0.2, 0.1, 0.3, -0.1]))
+    assert not ranker_trainer._is_positive(torch.tensor([0.2, -0.1, 0.1, -0.15]))
+    assert not ranker_trainer._is_positive(torch.tensor([-0.2, -0.1]))
 
 
 def test_nobody_at_all(planted) -> None:
     empty = np.zeros(0, np.int32)
-    assert train_ranker(planted[1], empty, empty, 1, nothing) is None
+    assert returning(planted[1], empty, empty, 1, nothing) is None
 
 
 def test_a_user_with_several_hits_is_one_list(planted) -> None:
     features, retriever = planted
     users = np.repeat(np.arange(25, dtype=np.int32), 3)
     items = np.tile(np.array([4, 1, 999], np.int32), 25)
-    lists = ranker_trainer._lists(retriever, users, items, nothing)
-    assert lists is not None
-    assert lists.labels.shape == (25, WIDTH)
-    assert lists.labels[0].tolist() == [0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
-    np.testing.assert_array_equal(lists.features.numpy(), features[:25])
+    block = Interactions(users, items, np.arange(75), np.ones(75), 25, 1000)
+    lists = ranker_trainer._lists(retriever, block, nothing)
+    assert len(lists) == 25
+    for user, (found, labels) in enumerate(lists):
+        assert labels.astype(int).tolist() == [0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
+        np.testing.assert_array_equal(found, features[user])
 
 
 def followed(monkeypatch: pytest.MonkeyPatch, m: int) -> tuple[Interactions, list[tuple[int, int]], Retriever]:
@@ -143,7 +165,8 @@ def followed(monkeypatch: pytest.MonkeyPatch, m: int) -> tuple[Interactions, lis
 def test_the_session_head_is_asked_just_before_each_event(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     monkeypatch.setattr(ranker_trainer, "_MOST_SESSION_EVENTS", most)
     log, asked, retriever = followed(monkeypatch, 500)
-    head = ranker_trainer.train_session_ranker(retriever, log, 1, nothing)
+    monkeypatch.setattr(ranker_trainer, "_lists", lambda *_: [])
+    _, head = train_rankers(retriever, log, 1, nothing)
     assert head is not None
     assert 50 < len(asked) <= most
     assert all(log.users[position] == user > 0 and log.weights[position] > 0 for user, position in asked)
@@ -154,8 +177,9 @@ def test_the_session_head_is_asked_just_before_each_event(monkeypatch: pytest.Mo
 
 def test_without_sessions_there_is_no_session_head(monkeypatch: pytest.MonkeyPatch) -> None:
     log, asked, retriever = followed(monkeypatch, 100)
+    monkeypatch.setattr(ranker_trainer, "_lists", lambda *_: [])
     retriever.idle = lambda user: 30 * 60_000_000  # type: ignore[method-assign]
-    assert ranker_trainer.train_session_ranker(retriever, log, 1, nothing) is None
+    assert train_rankers(retriever, log, 1, nothing) == (None, None)
     assert asked == []
 
 
@@ -221,9 +245,8 @@ def test_real_candidates_without_what_was_seen(world, monkeypatch: pytest.Monkey
         return offered[-1]
 
     monkeypatch.setattr(retriever, "candidates", noting)
-    lists = ranker_trainer._lists(retriever, users[600:][new], items[600:][new], nothing)
-    assert lists is not None
+    newest = Interactions(users[600:], items[600:], times[600:], np.ones(len(users) - 600), 1000, 40)
+    lists = ranker_trainer._lists(retriever, newest, nothing)
     assert not seen_before & {(each.user, item) for each in offered for item in each.numbers.tolist()}
     wanted = len(set(zip(users[600:][new].tolist(), items[600:][new].tolist(), strict=True)))
-    assert 0.9 * wanted < float(lists.labels.sum()) <= wanted
-    assert (lists.labels[~lists.real] == 0).all()
+    assert 0.9 * wanted < sum(int(labels.sum()) for _, labels in lists) <= wanted
