@@ -38,7 +38,8 @@ def walk_scores(
     The first row is of the filter's p, the second of p = 1/2: there a witness's weight is shared out among its items,
     and one with few items says more. The user's own row is no witness for itself and is left out.
     """
-    scores: Float32 = _walk(arrays, user, seeds, weights, seed_exponent, target_exponent)
+    # As an argument: a constant of another module would stay in a kernel's cache when it changes.
+    scores: Float32 = _walk(arrays, user, seeds, weights, USER_EXPONENT, seed_exponent, target_exponent)
     return scores
 
 
@@ -49,7 +50,7 @@ def witnesses(arrays: GraphArrays, user: int, seeds: Int32, target: int) -> Int3
 
 
 @njit(cache=True, nogil=True)
-def _walk(arrays, user, seeds, weights, seed_exponent, target_exponent):  # type: ignore[no-untyped-def]
+def _walk(arrays, user, seeds, weights, user_exponent, seed_exponent, target_exponent):  # type: ignore[no-untyped-def]
     reached = np.zeros(len(arrays.user_length), np.float32)
     for position in range(len(seeds)):
         item = seeds[position]
@@ -63,7 +64,7 @@ def _walk(arrays, user, seeds, weights, seed_exponent, target_exponent):  # type
     for other in range(len(reached)):
         if reached[other] > 0:
             length = arrays.user_length[other]
-            mass = np.float32(reached[other] * length ** (-2 * USER_EXPONENT))
+            mass = np.float32(reached[other] * length ** (-2 * user_exponent))
             share = np.float32(reached[other] / length)
             start = arrays.user_start[other]
             for edge in range(start, start + length):

@@ -12,6 +12,7 @@ from graphrec.embedding.graphsage import SageWeights
 from graphrec.embedding.node_features import FeatureMap, unit_rows
 from graphrec.embedding.spectral import ITEM_EXPONENT, USER_EXPONENT
 from graphrec.graph.interaction_graph import InteractionGraph
+from graphrec.retrieval.graph_filter import FilterShape
 from graphrec.retrieval.retriever import DAY, FILTER, POPULAR, POPULARITY_FLOOR, SAGE, TASTE, Candidates, Retriever
 
 INPUTS, HIDDEN, OUTPUTS = 5, 8, 4
@@ -342,7 +343,9 @@ def test_the_walk_starts_from_the_newest_items_the_user_kept() -> None:
     retriever.apply(*columns([(user, item, float(weight), float(days)) for user, item, weight, days in shared + own]))
     found = retriever.candidates(0, retriever.seen(0))
     assert found.numbers[found.walk > 0].tolist() == [11]
-    assert found.walk.max() == pytest.approx(2**-0.7 * 2**-0.5)  # of a user whose weights add up to one
+    assert found.walk.max() == pytest.approx(
+        2 ** -FilterShape().seed_exponent * 2 ** (-2 * USER_EXPONENT)
+    )  # of a user whose weights add up to one
 
 
 def test_the_clock_moves_every_popularity(retriever: Retriever) -> None:
