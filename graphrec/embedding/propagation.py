@@ -140,7 +140,7 @@ class Propagation:
     def recompute(self, graph: InteractionGraph) -> None:
         """Form every sum anew from the graph: the slow path that `follow` equals."""
         self.grow_users(graph.n_users)
-        users, items, sums = self._users, self._items, self._bound(graph)
+        users, items, sums = self._users, self._items, self.sums(graph)
         sum_users(sums, users.size)
         mean = _mean(users["sum1"], users["user_weight"])
         np.maximum(mean + self.weights.user_bias1, 0, out=users["hidden"])
@@ -160,7 +160,7 @@ class Propagation:
         done = 0
         while graph.reference is not None:
             done, touched = take_in(
-                self._bound(graph), users, items, weights, timestamps, done, graph.half_life, graph.reference,
+                self.sums(graph), users, items, weights, timestamps, done, graph.half_life, graph.reference,
                 graph.n_users, graph.n_items, self.epsilon,
             )  # fmt: skip
             if done == users.size:
@@ -185,7 +185,7 @@ class Propagation:
             waiting = waiting[np.argsort(-residual[waiting], kind="stable")]
             walked = np.cumsum(graph.arrays.user_length[waiting], dtype=np.int64)
             waiting = waiting[: max(1, int(np.searchsorted(walked, visits, side="right")))]
-        sums = self._bound(graph)
+        sums = self.sums(graph)
         touched = [send(sums, waiting[start : start + _SLICE], 0.0) for start in range(0, len(waiting), _SLICE)]
         return np.unique(np.concatenate(touched)) if touched else np.zeros(0, np.int32)
 
@@ -199,7 +199,7 @@ class Propagation:
         users, items, *_ = checked_columns(
             users, items, np.zeros(size), np.zeros(size, np.int64), graph.n_users, graph.n_items
         )
-        return take_out(self._bound(graph), users, items, self.epsilon)  # type: ignore[no-any-return]
+        return take_out(self.sums(graph), users, items, self.epsilon)  # type: ignore[no-any-return]
 
     def remove_user(self, graph: InteractionGraph, user: int) -> Int32:
         """Take all edges of a user from the graph; returns the items that may have moved."""
@@ -226,16 +226,8 @@ class Propagation:
         vector: Float32 = weights.user_neighbour2 @ mean + weights.user_root2 @ hidden + weights.user_bias2
         return vector
 
-    def _set_features(self, numbers: Int32, features: Float32) -> None:
-        weights = self.weights
-        hidden = np.maximum(features @ weights.item_root1.T + weights.item_bias1, 0)
-        self._items["message1"][numbers] = features @ weights.user_neighbour1.T
-        self._items["hidden1"][numbers] = hidden
-        self._items["root2"][numbers] = hidden @ weights.item_root2.T + weights.item_bias2
-        self._refresh_items(numbers)
-
-    def _bound(self, graph: InteractionGraph) -> Sums:
-        """All arrays as the kernels take them."""
+    def sums(self, graph: InteractionGraph) -> Sums:
+        """All arrays, as kernels take them; asked for anew before each call, since arrays move as they grow."""
         rows = graph.rows
         if self._sums is None or self._rows is not rows:
             self._rows = rows
@@ -248,6 +240,14 @@ class Propagation:
                 counts=self._counts,
             )
         return self._sums
+
+    def _set_features(self, numbers: Int32, features: Float32) -> None:
+        weights = self.weights
+        hidden = np.maximum(features @ weights.item_root1.T + weights.item_bias1, 0)
+        self._items["message1"][numbers] = features @ weights.user_neighbour1.T
+        self._items["hidden1"][numbers] = hidden
+        self._items["root2"][numbers] = hidden @ weights.item_root2.T + weights.item_bias2
+        self._refresh_items(numbers)
 
     def _refresh_items(self, numbers: Int32) -> None:
         mean = _mean(self._items["sum2"][numbers], self._items["item_weight"][numbers])

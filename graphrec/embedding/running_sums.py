@@ -107,6 +107,33 @@ def send(sums, users, epsilon):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def form_anew(sums, users, items, epsilon):  # type: ignore[no-untyped-def]
+    """Form everything of these nodes anew, and of the users' items, from the rows; returns the touched items.
+
+    Neither what is kept of them nor what they have sent is believed, be it no number: they are made to look as if all
+    their weight had been taken away.
+    """
+    rows = sums.rows
+    for user in users:
+        _wait(user, sums.user_waits, sums.senders, sums.counts)
+        sums.user_weight[user], sums.user_peak[user] = 0.0, 1.0
+        sums.sent[user] = 0.0
+        sums.residual[user] = 0.0
+        start = rows.users.start[user]
+        for edge in range(start, start + rows.users.length[user]):
+            _mistrust(sums, rows.users.neighbours[edge])
+    for item in items:
+        _mistrust(sums, item)
+    return _settle(sums, epsilon)
+
+
+@njit(cache=True, nogil=True)
+def _mistrust(sums, item):  # type: ignore[no-untyped-def]
+    _touch(item, sums.place, sums.touched, sums.end, sums.counts)
+    sums.item_weight[item], sums.item_peak[item] = 0.0, 1.0
+
+
+@njit(cache=True, nogil=True)
 def sum_users(sums, n_users):  # type: ignore[no-untyped-def]
     """Form c_u and s1_u of every user anew."""
     rows, message1, weight, peak, sum1 = sums.rows, sums.message1, sums.user_weight, sums.user_peak, sums.sum1
