@@ -27,6 +27,7 @@ B2n is no factor of it, being part of m_u. `user_vector` reads no message, so us
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graphrec.embedding.graphsage import SageWeights
-    from graphrec.graph.edge_updates import GraphRows
     from graphrec.graph.interaction_graph import InteractionGraph
 
     Float32 = NDArray[np.float32]
@@ -79,14 +79,13 @@ class Propagation:
             root2=output,
             sum2=output,
             vector=output,
-            place=np.int32,
             touched=np.int32,
-            end=np.int64,
+            end=np.int32,
         )
         self._neighbour2 = np.ascontiguousarray(weights.item_neighbour2.T)
         self._counts = np.zeros(2, np.int64)
         self._sums: Sums | None = None
-        self._rows: GraphRows | None = None
+        self._bound: tuple[object, ...] = ()
 
     @property
     def n_items(self) -> int:
@@ -112,7 +111,6 @@ class Propagation:
     def grow_users(self, n_users: int) -> None:
         """Have rows for so many users; one that did nothing has zero sums."""
         if n_users > self._users.size:
-            self._sums = None
             first = self._users.grow(n_users)
             hidden = np.maximum(self.weights.user_bias1, 0)
             self._users["hidden"][first:] = hidden
@@ -120,9 +118,8 @@ class Propagation:
 
     def add_items(self, features: Float32) -> None:
         """Append items by their features, float32 (n, d_in)."""
-        self._sums = None
         first = self._items.grow(self._items.size + len(features))
-        self._items["place"][first:] = -1
+        self._items["end"][first:] = -1
         self._set_features(np.arange(first, self._items.size, dtype=np.int32), features)
 
     def change_items(self, graph: InteractionGraph, numbers: Int32, features: Float32) -> Int32:
@@ -161,7 +158,7 @@ class Propagation:
         while graph.reference is not None:
             done, touched = take_in(
                 self.sums(graph), users, items, weights, timestamps, done, graph.half_life, graph.reference,
-                graph.n_users, graph.n_items, self.epsilon,
+                graph.n_users, graph.n_items, float(self.epsilon),
             )  # fmt: skip
             if done == users.size:
                 return touched  # type: ignore[no-any-return]
@@ -199,7 +196,7 @@ class Propagation:
         users, items, *_ = checked_columns(
             users, items, np.zeros(size), np.zeros(size, np.int64), graph.n_users, graph.n_items
         )
-        return take_out(self.sums(graph), users, items, self.epsilon)  # type: ignore[no-any-return]
+        return take_out(self.sums(graph), users, items, float(self.epsilon))  # type: ignore[no-any-return]
 
     def remove_user(self, graph: InteractionGraph, user: int) -> Int32:
         """Take all edges of a user from the graph; returns the items that may have moved."""
@@ -228,13 +225,13 @@ class Propagation:
 
     def sums(self, graph: InteractionGraph) -> Sums:
         """All arrays, as kernels take them; asked for anew before each call, since arrays move as they grow."""
-        rows = graph.rows
-        if self._sums is None or self._rows is not rows:
-            self._rows = rows
+        rows, users, items = bound = graph.rows, self._users.arrays, self._items.arrays
+        if self._sums is None or not all(map(operator.is_, bound, self._bound)):
+            self._bound = bound
             self._sums = Sums(
-                **self._items.arrays,
-                **self._users.arrays,
                 rows=rows,
+                **users,
+                **items,
                 bias1=self.weights.user_bias1,
                 neighbour2=self._neighbour2,
                 counts=self._counts,
@@ -268,13 +265,13 @@ class _Columns:
         return self.arrays[name][: self.size]
 
     def grow(self, size: int) -> int:
-        """Have at least `size` rows, new ones zero; returns the old size."""
-        old = self.size
-        for name, array in self.arrays.items():
-            if size > len(array):
-                larger = np.zeros((max(size, len(array) * 3 // 2), *array.shape[1:]), array.dtype)
-                larger[:old] = array[:old]
-                self.arrays[name] = larger
+        """Have at least `size` rows, new ones zero; returns the old size. Where arrays move, `arrays` is a new dict."""
+        old, rows = self.size, max(size, self.size * 3 // 2)
+        if any(size > len(array) for array in self.arrays.values()):
+            larger = {name: np.zeros((rows, *array.shape[1:]), array.dtype) for name, array in self.arrays.items()}
+            for name, array in self.arrays.items():
+                larger[name][:old] = array[:old]
+            self.arrays = larger
         self.size = max(old, size)
         return old
 

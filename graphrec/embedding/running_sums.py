@@ -20,6 +20,7 @@ CANCELLATION = 1.0 / 64.0
 # Weight that has faded below this is none. Further down a float32 runs out of exponents, and what is left of a sum
 # depends on how its log was cut into batches.
 FADED = 2.0**-100
+_MANY = 0.1  # share of the items from which on it pays to bring the touched ones into order
 
 FIELDS = (
     "rows",  # the graph's GraphRows
@@ -39,9 +40,8 @@ FIELDS = (
     "root2",  # B2s h1_i + b2, float32 (d,)
     "sum2",  # s2_i, float32 (d,)
     "vector",  # h2_i, float32 (d,)
-    "place",  # where it is in `touched`, int32, -1 = nowhere
     "touched",  # items whose vector may have moved in this batch, int32
-    "end",  # of its part of this batch's deliveries, int64
+    "end",  # of its part of this batch's deliveries, int32; -1 = it is not in `touched`
     # Of the model:
     "bias1",  # a1, float32 (h,)
     "neighbour2",  # B2n transposed, float32 (h, d)
@@ -129,7 +129,7 @@ def form_anew(sums, users, items, epsilon):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _mistrust(sums, item):  # type: ignore[no-untyped-def]
-    _touch(item, sums.place, sums.touched, sums.end, sums.counts)
+    _touch(item, sums.touched, sums.end, sums.counts)
     sums.item_weight[item], sums.item_peak[item] = 0.0, 1.0
 
 
@@ -173,18 +173,17 @@ def _wait(user, user_waits, senders, counts):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _touch(item, place, touched, end, counts):  # type: ignore[no-untyped-def]
-    if place[item] < 0:
-        place[item] = counts[1]
+def _touch(item, touched, end, counts):  # type: ignore[no-untyped-def]
+    if end[item] < 0:
+        end[item] = 0
         touched[counts[1]] = item
-        end[counts[1]] = 0
         counts[1] += 1
 
 
 @njit(cache=True, nogil=True)
 def _count(sums, user, item, delta):  # type: ignore[no-untyped-def]
     """Add a change of weight to the sums of both nodes, the message being the one that the item knows."""
-    _touch(item, sums.place, sums.touched, sums.end, sums.counts)
+    _touch(item, sums.touched, sums.end, sums.counts)
     if delta == 0:
         return
     _wait(user, sums.user_waits, sums.senders, sums.counts)
@@ -254,43 +253,55 @@ def _deliveries(sums, n_senders):  # type: ignore[no-untyped-def]
     In this order a sum is read and written once, however many users send to it, and what they send stays in the cache.
     """
     rows, senders = sums.rows, sums.senders
-    place, touched, end, counts = sums.place, sums.touched, sums.end, sums.counts
+    touched, end, counts = sums.touched, sums.end, sums.counts
     for position in range(n_senders):
         start = rows.users.start[senders[position]]
         for edge in range(start, start + rows.users.length[senders[position]]):
             if rows.weights[edge] > 0:
                 item = rows.users.neighbours[edge]
-                _touch(item, place, touched, end, counts)
-                end[place[item]] += 1
+                _touch(item, touched, end, counts)
+                end[item] += 1
+    if counts[1] > end.size * _MANY:
+        _by_number(touched[: counts[1]], end)
     total = 0
-    for position in range(counts[1]):
-        total += end[position]
-        end[position] = total - end[position]  # where it begins, until it is filled
+    for item in touched[: counts[1]]:
+        total += end[item]
+        end[item] = total - end[item]  # where it begins, until it is filled
     sources, weights = np.empty(total, np.int32), np.empty(total, np.float32)
     for position in range(n_senders):
         start = rows.users.start[senders[position]]
         for edge in range(start, start + rows.users.length[senders[position]]):
             if rows.weights[edge] > 0:
                 item = rows.users.neighbours[edge]
-                sources[end[place[item]]] = position
-                weights[end[place[item]]] = rows.weights[edge]
-                end[place[item]] += 1
+                sources[end[item]] = position
+                weights[end[item]] = rows.weights[edge]
+                end[item] += 1
     return sources, weights
+
+
+@njit(cache=True, nogil=True)
+def _by_number(touched, end):  # type: ignore[no-untyped-def]
+    """Order the touched items by their numbers: memory is read ahead where it is read in order."""
+    item = 0
+    for position in range(touched.size):
+        while end[item] < 0:
+            item += 1
+        touched[position] = item
+        item += 1
 
 
 @njit(cache=True, nogil=True)
 def _form_vectors(sums, moved, sources, weights):  # type: ignore[no-untyped-def]
     """Deliver to the touched items what was `moved`, form their h2_i and return them."""
-    rows, sent, place, touched, end = sums.rows, sums.sent, sums.place, sums.touched, sums.end
+    rows, sent, end = sums.rows, sums.sent, sums.end
     weight, peak, sum2, root2, vector = sums.item_weight, sums.item_peak, sums.sum2, sums.root2, sums.vector
-    numbers = touched[: sums.counts[1]].copy()
+    numbers = sums.touched[: sums.counts[1]].copy()
     delivery = 0
-    for position in range(numbers.size):
-        item = numbers[position]
-        place[item] = -1
-        while delivery < end[position]:
+    for item in numbers:
+        while delivery < end[item]:
             _add(sum2, item, weights[delivery], moved, sources[delivery])
             delivery += 1
+        end[item] = -1
         if weight[item] < CANCELLATION * peak[item]:
             _sum_item(rows, item, sent, weight, peak, sum2)
         inverse = np.float32(1.0 / weight[item]) if weight[item] > FADED else np.float32(0)

@@ -71,7 +71,7 @@ class Scrubber:
             drift=max(user_drift, item_drift),
             repaired_users=users,
             repaired_items=items,
-            touched=form_anew(sums, users, items, propagation.epsilon),
+            touched=form_anew(sums, users, items, float(propagation.epsilon)),
         )
         self._user, self._item = user, item
         if item == graph.n_items and user == graph.n_users:
