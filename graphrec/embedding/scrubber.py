@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from graphrec.graph.interaction_graph import InteractionGraph
 
 # Relative drift at which a node is formed anew, whatever the cause. Rounding reached 3.4e-6 on Gowalla after 140,000
-# events and 30,000 returns of half of them.
+# events, then 30,000 returns and repeats of them.
 TOLERANCE = 1e-5
 
 
