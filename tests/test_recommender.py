@@ -574,13 +574,13 @@ def test_a_generation_of_another_process_takes_over_at_refresh(recommender: Reco
 
 
 def test_an_interrupted_refresh_applies_nothing_twice(recommender: Recommender, shop: Path, world, monkeypatch) -> None:
-    propagate = recommender.retriever.propagation.apply
+    propagate = recommender.retriever.propagation.follow
 
     def interrupted(*arguments: object) -> None:
         propagate(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recommender.retriever.propagation, "apply", interrupted)
+    monkeypatch.setattr(recommender.retriever.propagation, "follow", interrupted)
     with pytest.raises(KeyboardInterrupt):
         recommender.ingest(world.events[700:])
     recommender.refresh()

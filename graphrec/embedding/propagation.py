@@ -3,56 +3,89 @@
 State per node are the running weighted sums, already multiplied by the next layer's neighbour weights:
 
     s1_u = sum_{j in N(u)} w_uj A1 x_j          c_u = sum_j w_uj          h1_u = relu(s1_u / c_u + a1)
-    m_u  = B2n h1_u                             c_i = sum_u w_ui          s2_i = sum_{u in N(i)} w_ui m_u
+    m_u  = B2n h1_u                             c_i = sum_u w_ui          s2_i = sum_{u in N(i)} w_ui p_u
     h2_i = s2_i / c_i + B2s h1_i + b2
 
-An event (u, i) changes only u's message m_u, so only u's own items move: each gets `w_uj (new m_u - old m_u)`, one
-d-float addition. No item's fan-out to its users is ever walked, because a user's second layer is computed when it is
-asked for, from its own items (`user_vector`). After every batch the item vectors equal a full recomputation up to
-float32 rounding.
+where p_u is the message that u's items have: m_u itself, unless u may hold something back (below). An event (u, i)
+changes only u's message, so only u's own items move: each gets `w_uj (m_u - p_u)`, one d-float addition, and p_u
+becomes m_u. No item's fan-out to its users is ever walked, because a user's second layer is computed when it is asked
+for, from its own items (`user_vector`). After every batch the item vectors equal a full recomputation up to float32
+rounding.
 
 Rounding does not add up: where taking weight away leaves a sum that is small beside what it was, the sum is formed
-anew from the rows (`_CANCELLATION`), and a node without weight has sums of exactly zero. A node whose whole weight has
+anew from the rows (`CANCELLATION`), and a node without weight has sums of exactly zero. A node whose whole weight has
 faded below 2^-100 of the graph's unit has the mean of no neighbours (`FADED`).
+
+With `epsilon` > 0, users send only a message that is off by more: |m_u - p_u| <= epsilon for all u after every batch,
+since a batch changes the m_u of its own users only, each is tested, and who sends, sends all. With w >= 0 and
+sum_u w_ui = c_i, an item's error is a mean of such differences, whatever the number of events:
+
+    |h2_i(exact) - h2_i| = |sum_u w_ui (m_u - p_u)| / c_i <= sum_u w_ui |m_u - p_u| / c_i <= epsilon
+
+B2n is no factor of it, being part of m_u. `user_vector` reads no message, so users stay exact. `drain` makes items so.
 """
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+
+from graphrec.embedding.running_sums import FADED, Sums, send, sum_items, sum_users, take_in, take_out
+from graphrec.graph.edge_updates import checked_columns, plain_columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graphrec.embedding.graphsage import SageWeights
-    from graphrec.graph.interaction_graph import EdgeChanges, InteractionGraph
+    from graphrec.graph.interaction_graph import InteractionGraph
 
     Float32 = NDArray[np.float32]
     Float64 = NDArray[np.float64]
     Int32 = NDArray[np.int32]
+    Int64 = NDArray[np.int64]
 
-# A sum whose total weight fell below this share of its largest since it was last formed has lost too many bits.
-_CANCELLATION = 1.0 / 64.0
-# Weight that has faded below this is none. Further down a float32 runs out of exponents, and what is left of a sum
-# depends on how its log was cut into batches.
-FADED = 2.0**-100
+_SLICE = 4096  # users that send in one call, whose messages stay in the cache
 
 
 class Propagation:
     """Item vectors kept exact on a growing graph; user vectors computed when asked.
 
-    One writer. `item_vectors` is a view that the next `apply` writes into: a reader copies what it keeps.
+    epsilon: length of the difference that a user may keep from its items, 0 = none: exact. Lowering it sends nothing by
+    itself (`drain`). One writer. `item_vectors` is a view that the next batch writes into: a reader copies what it
+    keeps.
     """
 
     def __init__(self, weights: SageWeights) -> None:
         self.weights = weights
+        self.epsilon = 0.0
         hidden, output = weights.hidden_dimensions, weights.dimensions
-        self._users = _Columns(weight=0, peak=0, sum1=hidden, hidden=hidden, message2=output)
-        self._items = _Columns(
-            weight=0, peak=0, message1=hidden, hidden=hidden, root2=output, sum2=output, vector=output
+        self._users = _Columns(
+            user_weight=np.float64,
+            user_peak=np.float64,
+            sum1=hidden,
+            hidden=hidden,
+            sent=output,
+            residual=np.float32,
+            user_waits=np.bool_,
+            senders=np.int32,
         )
+        self._items = _Columns(
+            item_weight=np.float64,
+            item_peak=np.float64,
+            message1=hidden,
+            hidden1=hidden,
+            root2=output,
+            sum2=output,
+            vector=output,
+            touched=np.int32,
+            end=np.int32,
+        )
+        self._neighbour2 = np.ascontiguousarray(weights.item_neighbour2.T)
+        self._counts = np.zeros(2, np.int64)
+        self._sums: Sums | None = None
+        self._bound: tuple[object, ...] = ()
 
     @property
     def n_items(self) -> int:
@@ -64,66 +97,116 @@ class Propagation:
         """Second-layer item vectors h2, float32 (n_items, d), a view."""
         return self._items["vector"]
 
+    @property
+    def largest_residual(self) -> float:
+        """What any user keeps from its items at most, a length; infinite while changed features wait for `drain`."""
+        return float(self._users["residual"].max(initial=0))
+
+    @property
+    def message_length(self) -> float:
+        """Median length of the users' messages, from at most some thousand of them: the unit to choose epsilon in."""
+        sent = self._users["sent"]
+        return float(np.median(np.linalg.norm(sent[:: max(1, len(sent) // _SLICE)], axis=1))) if len(sent) else 0.0
+
     def grow_users(self, n_users: int) -> None:
         """Have rows for so many users; one that did nothing has zero sums."""
-        first = self._users.grow(n_users)
-        self._refresh_users(np.arange(first, self._users.size, dtype=np.int32))
+        if n_users > self._users.size:
+            first = self._users.grow(n_users)
+            hidden = np.maximum(self.weights.user_bias1, 0)
+            self._users["hidden"][first:] = hidden
+            self._users["sent"][first:] = hidden @ self._neighbour2
 
     def add_items(self, features: Float32) -> None:
         """Append items by their features, float32 (n, d_in)."""
         first = self._items.grow(self._items.size + len(features))
-        self.change_items(np.arange(first, self._items.size, dtype=np.int32), features)
+        self._items["end"][first:] = -1
+        self._set_features(np.arange(first, self._items.size, dtype=np.int32), features)
 
-    def change_items(self, numbers: Int32, features: Float32) -> None:
-        """Set the features of items, float32 (n, d_in); where they have edges, `recompute` must follow."""
-        weights = self.weights
-        hidden = np.maximum(features @ weights.item_root1.T + weights.item_bias1, 0)
-        self._items["message1"][numbers] = features @ weights.user_neighbour1.T
-        self._items["hidden"][numbers] = hidden
-        self._items["root2"][numbers] = hidden @ weights.item_root2.T + weights.item_bias2
-        self._refresh_items(numbers)
+    def change_items(self, graph: InteractionGraph, numbers: Int32, features: Float32) -> Int32:
+        """Set the features of items, float32 (n, d_in); returns the items whose vector may have moved: these.
 
-    def recompute(self, graph: InteractionGraph) -> None:
-        """Form every sum anew from the graph: the slow path that `apply` equals."""
-        self.grow_users(graph.n_users)
-        users, items, arrays = self._users, self._items, graph.arrays
-        items["weight"][:] = 0
-        items["sum2"][:] = 0
-        _sum_items(arrays, items["message1"], users["weight"], users["sum1"])
-        self._refresh_users(np.arange(users.size, dtype=np.int32))
-        _sum_users(arrays, users["message2"], items["weight"], items["sum2"])
-        users["peak"][:] = users["weight"]
-        items["peak"][:] = items["weight"]
-        self._refresh_items(np.arange(items.size, dtype=np.int32))
-
-    def apply(self, graph: InteractionGraph, changes: EdgeChanges) -> Int32:
-        """Follow a batch that the graph has taken in; returns the item numbers whose vector may have moved.
-
-        Every item of the graph must have been added before: the kernels do not look.
+        Their users' sums are formed anew when next touched, or by `drain`, in slices if wanted; until then the users'
+        other items know them by the old features.
         """
         self.grow_users(graph.n_users)
-        if changes.scale_shift:  # once in 40 half-lives: what has faded away must leave the vectors too
-            self.recompute(graph)
-            return np.arange(self._items.size, dtype=np.int32)
-        users, items = self._users, self._items
-        _accumulate(
-            changes.users, changes.items, changes.deltas,
-            items["message1"], users["message2"],
-            users["weight"], users["peak"], users["sum1"],
-            items["weight"], items["peak"], items["sum2"],
-        )  # fmt: skip
-        dirty = np.unique(changes.users)
-        before = users["message2"][dirty]
-        _resum_users(graph.arrays, dirty, items["message1"], users["weight"], users["peak"], users["sum1"])
-        self._refresh_users(dirty)
-        moved = users["message2"][dirty] - before
-        touched = np.zeros(items.size, np.bool_)
-        touched[changes.items] = True
-        _push(graph.arrays, dirty, moved, items["sum2"], touched)
-        numbers = np.flatnonzero(touched).astype(np.int32)
-        _resum_items(graph.arrays, numbers, users["message2"], items["weight"], items["peak"], items["sum2"])
-        self._refresh_items(numbers)
+        self._set_features(numbers, features)
+        for number in numbers.tolist():
+            self._users["residual"][graph.item_row(number)] = np.inf
         return numbers
+
+    def recompute(self, graph: InteractionGraph) -> None:
+        """Form every sum anew from the graph: the slow path that `follow` equals."""
+        self.grow_users(graph.n_users)
+        users, items, sums = self._users, self._items, self.sums(graph)
+        sum_users(sums, users.size)
+        mean = _mean(users["sum1"], users["user_weight"])
+        np.maximum(mean + self.weights.user_bias1, 0, out=users["hidden"])
+        np.matmul(users["hidden"], self._neighbour2, out=users["sent"])
+        users["residual"][:] = 0
+        sum_items(sums, users.size, items.size)
+        self._refresh_items(np.arange(items.size, dtype=np.int32))
+
+    def follow(self, graph: InteractionGraph, users: Int32, items: Int32, weights: Float64, timestamps: Int64) -> Int32:
+        """Take events into the graph and follow them; returns the items whose vector may have moved, in no order.
+
+        Arguments and errors are those of `InteractionGraph.add`. Every item of the graph must have been added before:
+        the kernels do not look.
+        """
+        self.grow_users(graph.n_users)
+        users, items, weights, timestamps = plain_columns(users, items, weights, timestamps)
+        done = 0
+        while graph.reference is not None:
+            done, touched = take_in(
+                self.sums(graph), users, items, weights, timestamps, done, graph.half_life, graph.reference,
+                graph.n_users, graph.n_items, float(self.epsilon),
+            )  # fmt: skip
+            if done == users.size:
+                return touched  # type: ignore[no-any-return]
+            if done < 0:
+                break
+            graph.make_room(int(users[done]), int(items[done]))
+        # The first events of all; a field out of range, which `add` explains; or, once in 40 half-lives, other units of
+        # weight: what has faded away must leave the vectors, too.
+        graph.add(users, items, weights, timestamps)
+        self.recompute(graph)
+        return np.arange(self._items.size, dtype=np.int32)
+
+    def drain(self, graph: InteractionGraph, visits: int | None = None) -> Int32:
+        """Have users send what they hold back, the largest residuals first; returns the items that may have moved.
+
+        visits: edges to walk at most, or one user's if that has more; None = all, after which everything is exact.
+        """
+        residual = self._users["residual"]
+        waiting = np.flatnonzero(residual).astype(np.int32)
+        if visits is not None:
+            waiting = waiting[np.argsort(-residual[waiting], kind="stable")]
+            walked = np.cumsum(graph.arrays.user_length[waiting], dtype=np.int64)
+            waiting = waiting[: max(1, int(np.searchsorted(walked, visits, side="right")))]
+        sums = self.sums(graph)
+        touched = [send(sums, waiting[start : start + _SLICE], 0.0) for start in range(0, len(waiting), _SLICE)]
+        return np.unique(np.concatenate(touched)) if touched else np.zeros(0, np.int32)
+
+    def remove(self, graph: InteractionGraph, users: Int32, items: Int32) -> Int32:
+        """Take edges from the graph, each a user and an item, int32 (n,); returns the items that may have moved.
+
+        A pair without an edge is passed over. Raises InputError, and removes nothing, for a node beyond the graph.
+        """
+        self.grow_users(graph.n_users)
+        size = np.size(users)
+        users, items, *_ = checked_columns(
+            users, items, np.zeros(size), np.zeros(size, np.int64), graph.n_users, graph.n_items
+        )
+        return take_out(self.sums(graph), users, items, float(self.epsilon))  # type: ignore[no-any-return]
+
+    def remove_user(self, graph: InteractionGraph, user: int) -> Int32:
+        """Take all edges of a user from the graph; returns the items that may have moved."""
+        items = _found_at_once(graph.user_row(user)[0])
+        return self.remove(graph, np.full(len(items), user, np.int32), items)
+
+    def remove_item(self, graph: InteractionGraph, item: int) -> Int32:
+        """Take all edges of an item from the graph; returns the items that may have moved."""
+        users = _found_at_once(graph.item_row(item))
+        return self.remove(graph, users, np.full(len(users), item, np.int32))
 
     def user_vector(self, graph: InteractionGraph, user: int) -> Float32:
         """Second-layer vector h2 of one user, float32 (d,), from its own items; zeros beyond the known users."""
@@ -132,47 +215,70 @@ class Propagation:
             return np.zeros(weights.dimensions, np.float32)
         numbers, edge_weights, _ = graph.user_row(user)
         total = edge_weights.sum(dtype=np.float64)
-        mean = np.zeros(weights.hidden_dimensions, np.float32)
-        if total > FADED:
-            mean = (edge_weights / np.float32(total)) @ self._items["hidden"][numbers]
-        root = weights.user_root2 @ self._users["hidden"][user]
-        vector: Float32 = weights.user_neighbour2 @ mean + root + weights.user_bias2
+        shares = edge_weights / np.float32(total) if total > FADED else np.zeros_like(edge_weights)
+        hidden = self._users["hidden"][user]
+        if np.isinf(self._users["residual"][user]):
+            hidden = np.maximum(shares @ self._items["message1"][numbers] + weights.user_bias1, 0)
+        mean = shares @ self._items["hidden1"][numbers]
+        vector: Float32 = weights.user_neighbour2 @ mean + weights.user_root2 @ hidden + weights.user_bias2
         return vector
 
-    def _refresh_users(self, numbers: Int32) -> None:
-        mean = _mean(self._users["sum1"][numbers], self._users["weight"][numbers])
-        hidden = np.maximum(mean + self.weights.user_bias1, 0)
-        self._users["hidden"][numbers] = hidden
-        self._users["message2"][numbers] = hidden @ self.weights.item_neighbour2.T
+    def sums(self, graph: InteractionGraph) -> Sums:
+        """All arrays, as kernels take them; asked for anew before each call, since arrays move as they grow."""
+        rows, users, items = bound = graph.rows, self._users.arrays, self._items.arrays
+        if self._sums is None or not all(map(operator.is_, bound, self._bound)):
+            self._bound = bound
+            self._sums = Sums(
+                rows=rows,
+                **users,
+                **items,
+                bias1=self.weights.user_bias1,
+                neighbour2=self._neighbour2,
+                counts=self._counts,
+            )
+        return self._sums
+
+    def _set_features(self, numbers: Int32, features: Float32) -> None:
+        weights = self.weights
+        hidden = np.maximum(features @ weights.item_root1.T + weights.item_bias1, 0)
+        self._items["message1"][numbers] = features @ weights.user_neighbour1.T
+        self._items["hidden1"][numbers] = hidden
+        self._items["root2"][numbers] = hidden @ weights.item_root2.T + weights.item_bias2
+        self._refresh_items(numbers)
 
     def _refresh_items(self, numbers: Int32) -> None:
-        mean = _mean(self._items["sum2"][numbers], self._items["weight"][numbers])
+        mean = _mean(self._items["sum2"][numbers], self._items["item_weight"][numbers])
         self._items["vector"][numbers] = mean + self._items["root2"][numbers]
 
 
 class _Columns:
-    """Equally long arrays, one row a node, that grow by half; width 0 is a float64 scalar, else float32 rows."""
+    """Equally long arrays, one row a node, that grow by half: float32 rows of a width, or scalars of a type."""
 
-    def __init__(self, **widths: int) -> None:
+    def __init__(self, **kinds: int | type[np.generic]) -> None:
         self.size = 0
-        self._arrays: dict[str, NDArray[Any]] = {
-            name: np.zeros((0, width), np.float32) if width else np.zeros(0, np.float64)
-            for name, width in widths.items()
+        self.arrays: dict[str, NDArray[Any]] = {
+            name: np.zeros((0, kind), np.float32) if isinstance(kind, int) else np.zeros(0, kind)
+            for name, kind in kinds.items()
         }
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._arrays[name][: self.size]
+        return self.arrays[name][: self.size]
 
     def grow(self, size: int) -> int:
-        """Have at least `size` rows, new ones zero; returns the old size."""
-        old = self.size
-        for name, array in self._arrays.items():
-            if size > len(array):
-                larger = np.zeros((max(size, len(array) * 3 // 2), *array.shape[1:]), array.dtype)
-                larger[:old] = array[:old]
-                self._arrays[name] = larger
+        """Have at least `size` rows, new ones zero; returns the old size. Where arrays move, `arrays` is a new dict."""
+        old, rows = self.size, max(size, self.size * 3 // 2)
+        if any(size > len(array) for array in self.arrays.values()):
+            larger = {name: np.zeros((rows, *array.shape[1:]), array.dtype) for name, array in self.arrays.items()}
+            for name, array in self.arrays.items():
+                larger[name][:old] = array[:old]
+            self.arrays = larger
         self.size = max(old, size)
         return old
+
+
+def _found_at_once(row: Int32) -> Int32:
+    """A row's neighbours in an order in which each is the first of what is left: the last one moves to a gap."""
+    return np.concatenate([row[:1], row[:0:-1]])
 
 
 def _mean(sums: Float32, weights: Float64) -> Float32:
@@ -180,113 +286,3 @@ def _mean(sums: Float32, weights: Float64) -> Float32:
     inverse = np.divide(1.0, weights, out=np.zeros_like(weights), where=weights > FADED)
     mean: Float32 = sums * inverse[:, None].astype(np.float32)
     return mean
-
-
-@njit(cache=True, nogil=True)
-def _sum_user(arrays, user, message1, weight, sum1):  # type: ignore[no-untyped-def]
-    """c_u and s1_u of one user, from its row."""
-    weight[user] = 0.0
-    sum1[user] = 0.0
-    start = arrays.user_start[user]
-    for edge in range(start, start + arrays.user_length[user]):
-        w = arrays.user_weights[edge]
-        if w > 0:
-            weight[user] += w
-            row = message1[arrays.user_neighbours[edge]]
-            for k in range(row.size):
-                sum1[user, k] += w * row[k]
-
-
-@njit(cache=True, nogil=True)
-def _sum_items(arrays, message1, weight, sum1):  # type: ignore[no-untyped-def]
-    """c_u and s1_u of every user."""
-    for user in range(len(arrays.user_length)):
-        _sum_user(arrays, user, message1, weight, sum1)
-
-
-@njit(cache=True, nogil=True)
-def _sum_users(arrays, message2, weight, sum2):  # type: ignore[no-untyped-def]
-    """c_i and s2_i of every item."""
-    for user in range(len(arrays.user_length)):
-        start = arrays.user_start[user]
-        row = message2[user]
-        for edge in range(start, start + arrays.user_length[user]):
-            w = arrays.user_weights[edge]
-            if w > 0:
-                item = arrays.user_neighbours[edge]
-                weight[item] += w
-                for k in range(row.size):
-                    sum2[item, k] += w * row[k]
-
-
-@njit(cache=True, nogil=True)
-def _accumulate(users, items, deltas, message1, message2, c_u, peak_u, sum1, c_i, peak_i, sum2):  # type: ignore[no-untyped-def]
-    """Add each event's change of weight to the sums of both its nodes, with the messages as published."""
-    for event in range(len(users)):
-        user, item, delta = users[event], items[event], deltas[event]
-        if delta == 0:
-            continue
-        c_u[user] += delta
-        c_i[item] += delta
-        peak_u[user] = max(peak_u[user], c_u[user])
-        peak_i[item] = max(peak_i[item], c_i[item])
-        row = message1[item]
-        for k in range(row.size):
-            sum1[user, k] += delta * row[k]
-        row = message2[user]
-        for k in range(row.size):
-            sum2[item, k] += delta * row[k]
-
-
-@njit(cache=True, nogil=True)
-def _resum_users(arrays, numbers, message1, weight, peak, sum1):  # type: ignore[no-untyped-def]
-    """Form s1_u anew where cancellation has eaten its bits."""
-    for user in numbers:
-        if weight[user] >= _CANCELLATION * peak[user]:
-            continue
-        _sum_user(arrays, user, message1, weight, sum1)
-        peak[user] = weight[user]
-
-
-@njit(cache=True, nogil=True)
-def _push(arrays, numbers, moved, sum2, touched):  # type: ignore[no-untyped-def]
-    """Send the change of each user's message to the user's items."""
-    for position in range(len(numbers)):
-        row = moved[position]
-        start = arrays.user_start[numbers[position]]
-        for edge in range(start, start + arrays.user_length[numbers[position]]):
-            w = arrays.user_weights[edge]
-            if w > 0:
-                item = arrays.user_neighbours[edge]
-                touched[item] = True
-                for k in range(row.size):
-                    sum2[item, k] += w * row[k]
-
-
-@njit(cache=True, nogil=True)
-def _weight(arrays, user, item):  # type: ignore[no-untyped-def]
-    """Stored weight of an edge that is known to be there."""
-    edge = arrays.user_start[user]
-    while arrays.user_neighbours[edge] != item:
-        edge += 1
-    return arrays.user_weights[edge]
-
-
-@njit(cache=True, nogil=True)
-def _resum_items(arrays, numbers, message2, weight, peak, sum2):  # type: ignore[no-untyped-def]
-    """Form s2_i anew where cancellation has eaten its bits; the weights are found in the users' rows."""
-    for item in numbers:
-        if weight[item] >= _CANCELLATION * peak[item]:
-            continue
-        weight[item] = 0.0
-        sum2[item] = 0.0
-        start = arrays.item_start[item]
-        for edge in range(start, start + arrays.item_length[item]):
-            user = arrays.item_neighbours[edge]
-            w = _weight(arrays, user, item)
-            if w > 0:
-                weight[item] += w
-                row = message2[user]
-                for k in range(row.size):
-                    sum2[item, k] += w * row[k]
-        peak[item] = weight[item]

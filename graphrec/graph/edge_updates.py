@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -22,12 +22,22 @@ if TYPE_CHECKING:
     Float32 = npt.NDArray[np.float32]
     Float64 = npt.NDArray[np.float64]
 
+_INT32, _INT64, _FLOAT64 = np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.float64)
 MICROSECONDS = 1_000_000  # of a second: the edges keep whole seconds
 _END_OF_TIME = 2**32 * MICROSECONDS
 
 
+class GraphRows(NamedTuple):
+    """Both sides of the graph as kernels write to them; beside the neighbours of a user run weights and times."""
+
+    users: Rows
+    weights: Float32
+    times: UInt32  # whole seconds since 1970
+    items: Rows
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _first_bad(
+def first_bad(
     users: Int32, items: Int32, weights: Float64, timestamps: Int64, n_users: int, n_items: int
 ) -> tuple[int, int]:
     """Index of the first event out of range and which of its four fields it is, (-1, -1) if all are good."""
@@ -44,59 +54,57 @@ def _first_bad(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def add_edge(rows: GraphRows, user: int, item: int, weight: np.float32, timestamp: int) -> tuple[bool, np.float32]:
+    """Apply one event: whether the pools had room (else nothing is changed), and its edge's change of weight."""
+    zero = np.float32(0)
+    time = np.uint32(timestamp // MICROSECONDS)
+    position = find(rows.users, user, item)
+    if position >= 0:
+        before = rows.weights[position]
+        after = before + weight
+        rows.weights[position] = after
+        rows.times[position] = max(rows.times[position], time)
+        return True, max(after, zero) - max(before, zero)
+    if not (has_room(rows.users, user) and has_room(rows.items, item)):
+        return False, zero
+    length, old = rows.users.length[user], rows.users.start[user]
+    position = append(rows.users, user, item)
+    new = rows.users.start[user]
+    if new != old:
+        for step in range(length):
+            rows.weights[new + step] = rows.weights[old + step]
+            rows.times[new + step] = rows.times[old + step]
+    rows.weights[position] = weight
+    rows.times[position] = time
+    append(rows.items, item, user)
+    return True, max(weight, zero)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def add(
-    user_rows: Rows,
-    user_weights: Float32,
-    user_times: UInt32,
-    item_rows: Rows,
-    users: Int32,
-    items: Int32,
-    weights: Float32,
-    timestamps: Int64,
-    deltas: Float32,
-    event: int,
+    rows: GraphRows, users: Int32, items: Int32, weights: Float32, timestamps: Int64, deltas: Float32, event: int
 ) -> int:
     """Apply the events from `event` on; return which one needs a larger pool, or how many events there are."""
-    zero = np.float32(0)
     while event < users.size:
-        user, item, weight = users[event], items[event], weights[event]
-        time = np.uint32(timestamps[event] // MICROSECONDS)
-        position = find(user_rows, user, item)
-        if position >= 0:
-            before = user_weights[position]
-            after = before + weight
-            user_weights[position] = after
-            user_times[position] = max(user_times[position], time)
-            deltas[event] = max(after, zero) - max(before, zero)
-        else:
-            if not (has_room(user_rows, user) and has_room(item_rows, item)):
-                return event
-            length, old = user_rows.length[user], user_rows.start[user]
-            position = append(user_rows, user, item)
-            new = user_rows.start[user]
-            if new != old:
-                for step in range(length):
-                    user_weights[new + step] = user_weights[old + step]
-                    user_times[new + step] = user_times[old + step]
-            user_weights[position] = weight
-            user_times[position] = time
-            append(item_rows, item, user)
-            deltas[event] = max(weight, zero)
+        fits, delta = add_edge(rows, users[event], items[event], weights[event], timestamps[event])
+        if not fits:
+            return event
+        deltas[event] = delta
         event += 1
     return event
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def remove(user_rows: Rows, user_weights: Float32, user_times: UInt32, item_rows: Rows, user: int, item: int) -> float:
+def remove(rows: GraphRows, user: int, item: int) -> float:
     """Delete an edge from both rows; the effective weight it had, 0.0 if there is none."""
-    position = find(user_rows, user, item)
+    position = find(rows.users, user, item)
     if position < 0:
         return 0.0
-    weight = user_weights[position]
-    last = drop(user_rows, user, position)
-    user_weights[position] = user_weights[last]
-    user_times[position] = user_times[last]
-    drop(item_rows, item, find(item_rows, item, user))
+    weight = rows.weights[position]
+    last = drop(rows.users, user, position)
+    rows.weights[position] = rows.weights[last]
+    rows.times[position] = rows.times[last]
+    drop(rows.items, item, find(rows.items, item, user))
     return float(max(weight, np.float32(0)))
 
 
@@ -119,11 +127,8 @@ def checked_columns(
     Raises InputError when one has another type or length, a node is beyond the graph, or a weight or time is out of
     range.
     """
-    users = _column("users", users, np.int32, np.size(users))
-    items = _column("items", items, np.int32, users.size)
-    weights = _column("weights", weights, np.float64, users.size)
-    timestamps = _column("timestamps", timestamps, np.int64, users.size)
-    event, field = _first_bad(users, items, weights, timestamps, n_users, n_items)
+    users, items, weights, timestamps = plain_columns(users, items, weights, timestamps)
+    event, field = first_bad(users, items, weights, timestamps, n_users, n_items)
     if event >= 0:
         name, column, expected = (
             ("user", users, f"0 <= number < {n_users}; grow() comes first"),
@@ -135,9 +140,22 @@ def checked_columns(
     return users, items, weights, timestamps
 
 
-def _column(name: str, column: npt.NDArray[Any], dtype: type[np.generic], size: int) -> npt.NDArray[Any]:
+def plain_columns(
+    users: Int32, items: Int32, weights: Float64, timestamps: Int64
+) -> tuple[Int32, Int32, Float64, Int64]:
+    """Return the columns of a batch as the kernels are compiled for; raises InputError for a type or length."""
+    size = np.size(users)
+    return (
+        _column("users", users, _INT32, size),
+        _column("items", items, _INT32, size),
+        _column("weights", weights, _FLOAT64, size),
+        _column("timestamps", timestamps, _INT64, size),
+    )
+
+
+def _column(name: str, column: npt.NDArray[Any], dtype: np.dtype[Any], size: int) -> npt.NDArray[Any]:
     if not (isinstance(column, np.ndarray) and column.dtype == dtype and column.shape == (size,)):
         got = f"{column.dtype}{list(column.shape)}" if isinstance(column, np.ndarray) else type(column).__name__
-        raise InputError(f"column {name} does not fit", expected=f"{np.dtype(dtype).name}[{size}]", got=got)
-    # The kernels are compiled for plain arrays only; a read-only or strided one would cost a second compilation.
+        raise InputError(f"column {name} does not fit", expected=f"{dtype.name}[{size}]", got=got)
+    # A read-only or strided array would cost a second compilation.
     return column if column.flags.carray else column.copy()

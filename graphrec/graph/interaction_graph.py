@@ -15,7 +15,7 @@ import numpy as np
 from graphrec.errors import InputError
 from graphrec.graph.block_pool import BlockPool, find
 from graphrec.graph.decay import contributions, scale
-from graphrec.graph.edge_updates import MICROSECONDS, add, checked_columns, remove, sort_rows
+from graphrec.graph.edge_updates import MICROSECONDS, GraphRows, add, checked_columns, remove, sort_rows
 from graphrec.graph.graph_state import checked_state
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ class InteractionGraph:
         self._reference: int | None = None
         self._users = BlockPool([np.float32, np.uint32])
         self._items = BlockPool()
+        self._rows: GraphRows | None = None
 
     @property
     def n_users(self) -> int:
@@ -115,6 +116,27 @@ class InteractionGraph:
     def n_edges(self) -> int:
         """Distinct user-item pairs."""
         return int(self._users.rows.used[1])
+
+    @property
+    def half_life(self) -> float:
+        """Microseconds in which a weight halves; infinity = never."""
+        return self._half_life
+
+    @property
+    def reference(self) -> int | None:
+        """The half-life, counted from 1970, in whose units weights are kept; None before the first event."""
+        return self._reference
+
+    @property
+    def rows(self) -> GraphRows:
+        """The raw rows, for kernels that apply events themselves; the same object for as long as no array moves.
+
+        Whoever writes to them keeps both sides in step (`edge_updates`), and calls `make_room` where a pool is full.
+        """
+        users, items, kept = self._users.rows, self._items.rows, self._rows
+        if kept is None or kept.users is not users or kept.items is not items:
+            self._rows = kept = GraphRows(users, self._users.columns[0], self._users.columns[1], items)
+        return kept
 
     @property
     def nbytes(self) -> int:
@@ -175,26 +197,20 @@ class InteractionGraph:
         deltas = np.empty(users.size, np.float32)
         done = 0
         while True:
-            done = add(
-                self._users.rows,
-                *self._users.columns,
-                self._items.rows,
-                users,
-                items,
-                decayed,
-                timestamps,
-                deltas,
-                done,
-            )
+            done = add(self.rows, users, items, decayed, timestamps, deltas, done)
             if done == users.size:
                 return EdgeChanges(users, items, deltas, shift)
-            self._users.make_room(int(users[done]))
-            self._items.make_room(int(items[done]))
+            self.make_room(int(users[done]), int(items[done]))
+
+    def make_room(self, user: int, item: int) -> None:
+        """Make the pools large enough for one more edge of this pair."""
+        self._users.make_room(user)
+        self._items.make_room(item)
 
     def remove(self, user: int, item: int) -> float:
         """Delete an edge and return the effective weight it had, 0.0 if there is none."""
         self._check(user, item)
-        return float(remove(self._users.rows, *self._users.columns, self._items.rows, user, item))
+        return float(remove(self.rows, user, item))
 
     def user_row(self, user: int) -> tuple[Int32, Float32, Int64]:
         """Items, effective weights and last times (microseconds) of a user, copies in the order of the row."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graphrec.embedding.node_features import unit_rows
-from graphrec.embedding.propagation import FADED, Propagation
-from graphrec.graph.interaction_graph import EdgeChanges, InteractionGraph
+from graphrec.embedding.propagation import Propagation
+from graphrec.embedding.running_sums import FADED
+from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.graph_filter import GraphFilter
 from graphrec.retrieval.popularity import Popularity
@@ -114,12 +115,12 @@ class Retriever:
             self._index_rows(np.arange(first, len(self.index), dtype=np.int32))
 
     def change_items(self, numbers: Int32, features: Float32, texts: Float32 | None = None) -> None:
-        """Give known items other features and texts: rare, and everything is formed anew."""
+        """Give known items other features and texts; costs what the items of their users cost."""
         if self.propagation is not None:
             if texts is not None:
                 self._texts[numbers] = texts
-            self.propagation.change_items(numbers, features)
-            self.settle()
+            changed = self.propagation.change_items(self.graph, numbers, features)
+            self._index_rows(np.union1d(changed, self.propagation.drain(self.graph)))
 
     def load(self, users: Int32, items: Int32, weights: Float64, timestamps: Int64) -> None:
         """Take many events in at once and form everything anew; arguments as of `apply`."""
@@ -134,18 +135,24 @@ class Retriever:
             weights: of the events' kinds, float64 (n,).
             timestamps: microseconds, int64 (n,).
         """
-        changes = self.absorb(users, items, weights, timestamps)
-        if self.propagation is not None:
-            self._index_rows(self.propagation.apply(self.graph, changes))
-
-    def absorb(self, users: Int32, items: Int32, weights: Float64, timestamps: Int64) -> EdgeChanges:
-        """Take events into graph and popularity only: the first half of `apply`, or of many before one `settle`."""
+        if self.propagation is None:
+            self.absorb(users, items, weights, timestamps)
+            return
         self.grow_users(int(users.max(initial=-1)) + 1)
-        changes = self.graph.add(users, items, weights, timestamps)
+        touched = self.propagation.follow(self.graph, users, items, weights, timestamps)
+        self._count(items, weights, timestamps)
+        self._index_rows(touched)
+
+    def absorb(self, users: Int32, items: Int32, weights: Float64, timestamps: Int64) -> None:
+        """Take events into graph and popularity only; `settle` must follow."""
+        self.grow_users(int(users.max(initial=-1)) + 1)
+        self.graph.add(users, items, weights, timestamps)
+        self._count(items, weights, timestamps)
+
+    def _count(self, items: Int32, weights: Float64, timestamps: Int64) -> None:
         positive = weights > 0
         for popularity in (self.recent, self.lasting):
             popularity.add(items[positive], timestamps[positive])
-        return changes
 
     def grow_users(self, n_users: int) -> None:
         """Know so many users; a new one has no history."""

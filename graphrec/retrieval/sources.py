@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from graphrec.embedding.propagation import FADED
+from graphrec.embedding.running_sums import FADED
 from graphrec.embedding.spectral import USER_EXPONENT
 
 if TYPE_CHECKING:
