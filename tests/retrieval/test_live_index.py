@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +241,29 @@ def test_a_long_overlay_joins_the_index() -> None:
     check(index.view, mirror, rng)
 
 
+def test_a_write_in_the_midst_of_a_read_is_not_seen() -> None:
+    """Whatever a reader reads, it learns afterwards what was overwritten, as that was left before it was."""
+    rng = np.random.default_rng(8)
+    mirror = Mirror.of(40, rng)
+    index = new_index(mirror)
+    numbers, waiting = np.arange(0, 40, 3, dtype=np.int32), [Mirror.of(14, rng)]
+
+    class Watched(np.ndarray):
+        def __getitem__(self, key):  # type: ignore[no-untyped-def]
+            if waiting:
+                new = waiting.pop()
+                index.write(numbers, new.vectors, new.biases)
+            return np.asarray(self)[key]
+
+        def __setitem__(self, key, value) -> None:  # type: ignore[no-untyped-def]
+            assert view.replaced is not None
+            np.asarray(self)[key] = value
+
+    view = index._view = replace(index.view, vectors=index.view.vectors.view(Watched))
+    check(view, mirror, rng)
+    assert index.view.version > view.version
+
+
 def test_removed_items_come_back_as_they_are_now() -> None:
     rng = np.random.default_rng(2)
     mirror = Mirror.of(40, rng)
@@ -311,7 +334,7 @@ def test_growing_beyond_a_scan_changes_the_kind() -> None:
 
 
 def test_cells_made_for_other_rows_are_due_to_be_made_anew() -> None:
-    index, mirror, rng = in_cells()
+    index, _, rng = in_cells()
     assert not index.rebuild_due
     more = Mirror.of(700, rng)
     index.add(more.vectors, more.biases)
