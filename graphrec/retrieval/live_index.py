@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numba import njit
 
 from graphrec.retrieval.index_view import Found, IndexView, Overwritten
 from graphrec.retrieval.vector_index import VectorIndex, cells_for, share_found
@@ -97,17 +98,16 @@ class LiveIndex:
     def write(self, numbers: Int32, vectors: Float32, biases: Float32) -> None:
         """Give items, sorted by number and each named once, other rows: vectors (n, d), biases (n,)."""
         view = self._view
-        stale = ~view.hidden[numbers]
+        stale = np.flatnonzero(~view.hidden[numbers])
         shown = view.shown.take(numbers[stale])
-        moves = np.linalg.norm(vectors[stale] - shown[:, :-1], axis=1)
-        bias_moves = np.abs(biases[stale] - shown[:, -1] - view.shift)
-        far = (moves > self.settings.tolerance) | (bias_moves > self.settings.popularity_tolerance)
+        tolerances = self.settings.tolerance, self.settings.popularity_tolerance
+        far, drift, bias_drift, length, bias_length = _compare(vectors, biases, stale, shown, view.shift, *tolerances)
         successor = self._next(
-            numbers[stale][far],
-            drift=max(view.drift, _largest(moves[~far])),
-            bias_drift=max(view.bias_drift, _largest(bias_moves[~far])),
-            length=max(view.length, _length(vectors)),
-            bias_length=max(view.bias_length, _largest(np.abs(biases))),
+            numbers[stale[far]],
+            drift=max(view.drift, drift),
+            bias_drift=max(view.bias_drift, bias_drift),
+            length=max(view.length, length),
+            bias_length=max(view.bias_length, bias_length),
         )
         self._publish(successor, numbers, vectors, biases)
         self._merge_if_long()
@@ -238,6 +238,34 @@ class LiveIndex:
     def _merge_if_long(self) -> None:
         if len(self._view.overlay) > min(self.settings.merge_rows, max(len(self) // _OVERLAY_SHARE, 1)):
             self.merge()
+
+
+@njit(cache=True, nogil=True)
+def _compare(vectors, biases, stale, shown, shift, tolerance, bias_tolerance):  # type: ignore[no-untyped-def]
+    """Which of the stale rows, places among the new ones, are too far from what is shown of them, float32 (m, d + 1).
+
+    And the largest move of a vector and of a bias among those that are not, the length of the longest vector and the
+    largest bias of all.
+    """
+    far = np.zeros(len(stale), np.bool_)
+    drift, bias_drift, length, bias_length = 0.0, 0.0, 0.0, 0.0
+    for place in range(len(stale)):
+        row = stale[place]
+        move = 0.0
+        for k in range(vectors.shape[1]):
+            move += (vectors[row, k] - shown[place, k]) ** 2
+        move = np.sqrt(move)
+        bias_move = abs(biases[row] - shown[place, -1] - shift)
+        if move > tolerance or bias_move > bias_tolerance:
+            far[place] = True
+        else:
+            drift, bias_drift = max(drift, move), max(bias_drift, bias_move)
+    for row in range(len(vectors)):
+        total = 0.0
+        for k in range(vectors.shape[1]):
+            total += vectors[row, k] ** 2
+        length, bias_length = max(length, np.sqrt(total)), max(bias_length, abs(biases[row]))
+    return far, drift, bias_drift, length, bias_length
 
 
 def _room(array: Float32, used: int, size: int) -> Float32:

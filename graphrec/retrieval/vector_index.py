@@ -110,8 +110,10 @@ class VectorIndex:
 
     def take(self, numbers: Int32) -> Float32:
         """The rows of some items, float32 (n, d)."""
-        rows: Float32 = self._index.reconstruct_batch(numbers.astype(np.int64))
-        return rows
+        if self.cells:
+            rows: Float32 = self._index.reconstruct_batch(numbers.astype(np.int64))
+            return rows
+        return self._flat()[numbers]
 
     def add(self, rows: Float32) -> None:
         """Append the next item numbers."""
@@ -125,9 +127,13 @@ class VectorIndex:
         if self.cells:
             self._index.update_vectors(numbers.astype(np.int64), np.ascontiguousarray(rows, np.float32))
         else:
-            flat = self._faiss.rev_swig_ptr(self._index.get_xb(), len(self) * self.dimensions)
-            flat.reshape(len(self), self.dimensions)[numbers] = rows
+            self._flat()[numbers] = rows
         self._gpu_copy = None
+
+    def _flat(self) -> Float32:
+        """The rows of an index that looks at every one of them: a view, valid until `add`."""
+        flat: Float32 = self._faiss.rev_swig_ptr(self._index.get_xb(), len(self) * self.dimensions)
+        return flat.reshape(len(self), self.dimensions)
 
     def copy(self) -> VectorIndex:
         """The same rows once more, to be changed while searches go on in this one."""
