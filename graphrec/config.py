@@ -123,8 +123,8 @@ class FilterSettings(_Stage):
 class IndexSettings(_Stage):
     """When a row of the vector index is written anew; its searches order by exact rows all the same."""
 
-    tolerance: float = Field(default=0.05, ge=0, description="move of a vector of length one that a row may lag behind")
-    popularity_tolerance: float = Field(default=0.1, ge=0, description="change of weighted log popularity likewise")
+    tolerance: float = Field(default=0.02, ge=0, description="move of a vector of length one that a row may lag behind")
+    popularity_tolerance: float = Field(default=0.25, ge=0, description="change of weighted log popularity likewise")
     merge_rows: Positive = Field(default=2_000, description="rows in the overlay before they join the index")
     flat_items: Positive = Field(default=200_000, description="up to so many items, searches look at every row")
 

@@ -47,7 +47,7 @@ class LiveIndex:
         self.settings = settings
         self.writes = 0
         self._built = 0  # items when the FAISS index was last built
-        self._fresh_recall = 1.0
+        self._fresh_recall = 0.0
         self._queries: deque[Float32] = deque(maxlen=_PROBES)
         self._stored_biases = np.zeros(0, np.float32)  # as in the FAISS index
         vectors, nobody = np.zeros((0, dimensions), np.float32), np.zeros(0, np.bool_)
@@ -84,6 +84,7 @@ class LiveIndex:
         none = np.zeros(len(vectors), np.bool_)
         self._publish(
             self._next(
+                np.arange(first, size, dtype=np.int32),
                 vectors=exact,
                 biases=exact_biases,
                 n_items=size,
@@ -93,7 +94,7 @@ class LiveIndex:
                 bias_length=max(view.bias_length, _largest(np.abs(biases))),
             )
         )
-        self._lay_over(np.arange(first, size, dtype=np.int32))
+        self._merge_if_long()
 
     def write(self, numbers: Int32, vectors: Float32, biases: Float32) -> None:
         """Give items, sorted by number and each named once, other rows: vectors (n, d), biases (n,)."""
@@ -149,10 +150,10 @@ class LiveIndex:
     def merge(self) -> None:
         """Bring the overlay into a copy of the FAISS index and let it take the original's place.
 
-        Where the number of items asks for another kind of index, it is built anew.
+        Where most rows have changed, or the number of items asks for another kind of index, it is built anew.
         """
         view = self._view
-        if not len(view.shown) or bool(self._cells()) != bool(view.shown.cells):
+        if 2 * len(view.overlay) > view.n_items or bool(self._cells()) != bool(view.shown.cells):
             self.rebuild()
             return
         shown, known = view.shown.copy(), len(view.shown)
@@ -171,7 +172,8 @@ class LiveIndex:
         self._stored_biases = rows[:, -1].copy()
         nothing: dict[str, Any] = {"drift": 0.0, "bias_drift": 0.0, "shift": 0.0}
         self._publish(self._next(shown=shown, overlay=_NONE, hidden=self._view.removed, **nothing))
-        self._built, self._fresh_recall = len(rows), self.recall()
+        self._built = len(rows)
+        self._fresh_recall = self.recall() if self._queries else 0.0  # before the first query, growth alone counts
 
     def recall(self) -> float:
         """Share of the exact lists that searches find, over the newest queries; 1 where every row is looked at."""
@@ -212,7 +214,7 @@ class LiveIndex:
         view = self._view
         if len(enter):
             self.writes += len(enter)
-            hidden = view.hidden.copy()
+            hidden = changes.get("hidden", view.hidden).copy()
             hidden[enter] = True
             changes |= {"hidden": hidden, "overlay": np.concatenate([view.overlay, enter])}
         return replace(view, version=view.version + 1, replaced=None, **changes)
@@ -230,10 +232,6 @@ class LiveIndex:
         if vectors is not None and biases is not None:
             view.vectors[numbers], view.biases[numbers] = vectors, biases
         self._view = successor
-
-    def _lay_over(self, numbers: Int32) -> None:
-        self._publish(self._next(numbers))
-        self._merge_if_long()
 
     def _merge_if_long(self) -> None:
         if len(self._view.overlay) > min(self.settings.merge_rows, max(len(self) // _OVERLAY_SHARE, 1)):

@@ -148,6 +148,8 @@ class VectorIndex:
         """
         queries = np.ascontiguousarray(queries, np.float32)
         k = min(k, max(len(self), 1))
+        if hidden is not None and not hidden.any():
+            hidden = None
         if self._on_gpu:
             found = self._search_on_gpu(queries, k, hidden)
             if found is not None:
@@ -157,7 +159,7 @@ class VectorIndex:
 
     def _parameters(self, hidden: Mask | None) -> Any:
         """None, or what keeps hidden items out of a search; FAISS owns nothing of it, but its Python objects do."""
-        if hidden is None or not hidden.any():
+        if hidden is None:
             return None
         selector = self._faiss.IDSelectorBitmap(np.packbits(~hidden, bitorder="little"))
         if self.cells:

@@ -48,9 +48,9 @@ def units(n: int, rng: np.random.Generator) -> Float32:
     return unit_rows(rng.standard_normal((n, DIMENSIONS)).astype(np.float32))
 
 
-def new_index(mirror: Mirror, **settings: float) -> LiveIndex:
+def new_index(mirror: Mirror, kind: type[LiveIndex] = LiveIndex, **settings: float) -> LiveIndex:
     chosen = {"tolerance": TOLERANCE, "popularity_tolerance": BIAS_TOLERANCE, "merge_rows": 8} | settings
-    index = LiveIndex(DIMENSIONS, IndexSettings(**chosen))  # type: ignore[arg-type]
+    index = kind(DIMENSIONS, IndexSettings(**chosen))  # type: ignore[arg-type]
     index.add(mirror.vectors, mirror.biases)
     return index
 
@@ -152,6 +152,24 @@ def test_no_shown_row_is_further_off_than_the_bound_says(steps: list[str], seed:
             stale = shown @ query + query[-1] * view.shift
             exact = mirror.vectors[visible] @ query[:-1] + query[-1] * mirror.biases[visible]
             assert (np.abs(stale - exact) <= view.bound(query)).all()
+
+
+@given(steps=st.lists(st.sampled_from(STEPS), max_size=10), seed=st.integers(0, 10**6))
+def test_every_moment_has_every_item_once(steps: list[str], seed: int) -> None:
+    """Those between the beginning and the end of a step too: either in the overlay or shown, and not both."""
+
+    class Watched(LiveIndex):
+        def _publish(self, successor: IndexView, *changes: NDArray) -> None:
+            super()._publish(successor, *changes)
+            shown = np.flatnonzero(~successor.hidden[: len(successor.shown)])
+            once = np.concatenate([shown, successor.overlay])
+            np.testing.assert_array_equal(np.sort(once), np.flatnonzero(~successor.removed))
+
+    rng = np.random.default_rng(seed)
+    mirror = Mirror.of(20, rng)
+    index = new_index(mirror, Watched)
+    for name in steps:
+        step(name, index, mirror, rng)
 
 
 def one_far_two_near() -> tuple[LiveIndex, Mirror]:
