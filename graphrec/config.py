@@ -120,6 +120,15 @@ class FilterSettings(_Stage):
         return self.model_copy(update={"dimensions": most})
 
 
+class IndexSettings(_Stage):
+    """When a row of the vector index is written anew; its searches order by exact rows all the same."""
+
+    tolerance: float = Field(default=0.02, ge=0, description="move of a vector of length one that a row may lag behind")
+    popularity_tolerance: float = Field(default=0.25, ge=0, description="change of weighted log popularity likewise")
+    merge_rows: Positive = Field(default=2_000, description="rows in the overlay before they join the index")
+    flat_items: Positive = Field(default=200_000, description="up to so many items, searches look at every row")
+
+
 class RetrievalSettings(_Stage):
     """How many candidates each source may offer."""
 
@@ -194,6 +203,7 @@ class Config(BaseSettings):
     embedding: EmbeddingSettings = EmbeddingSettings()
     filter: FilterSettings = FilterSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
+    index: IndexSettings = IndexSettings()
     cold: ColdSettings = ColdSettings()
     training: TrainingSettings = TrainingSettings()
     generations: GenerationSettings = GenerationSettings()

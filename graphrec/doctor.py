@@ -115,15 +115,16 @@ def _index(recommender: Recommender) -> Check:
     index, propagation = recommender.retriever.index, recommender.retriever.propagation
     if index is None or propagation is None:
         return Check("index", "ok", "none before the first training")
-    drift = float(np.abs(index.rows[:, :-1] - unit_rows(propagation.item_vectors)).max(initial=0))
+    rows = index.rows
+    drift = float(np.abs(rows[:, :-1] - unit_rows(propagation.item_vectors)).max(initial=0))
     found = wanted = 0
     for user in np.random.default_rng(0).permutation(len(recommender.users))[:_PROBES]:
         query = recommender.retriever.query(int(user))
         if query is None:
             continue
         k = min(20, len(index))
-        scores, _ = index.search(query[None], k)
-        exact = np.sort(index.rows @ query)[::-1][:k]
+        scores = index.search(query[None], k).scores
+        exact = np.sort(rows @ query)[::-1][:k]
         wanted += k
         found += int((scores[0] >= exact[-1] - 1e-4).sum())
     recall = found / wanted if wanted else 1.0

@@ -253,7 +253,7 @@ class LiveState:
         )
         learned = replace(self.learned, texts=self.texts)
         return generations.publish(
-            draft, learned.weights(), {**learned.arrays(), **self._snapshot_arrays()}, index.write
+            draft, learned.weights(), {**learned.arrays(), **self._snapshot_arrays()}, index.save
         )
 
     def rebuilt(self, progress: Progress | None = None) -> LiveState:

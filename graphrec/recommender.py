@@ -162,7 +162,7 @@ class Recommender(OpenWorkspace):
             found, scores = self._text_search.search(self._encoder.encode([text])[0], max(k, _SEARCH_POOL))
             taste = None if user is None else state.retriever.query(self._user_number(user))
             if taste is not None and state.retriever.index is not None:
-                liking = state.retriever.index.rows[found, :-1] @ taste[:-1]
+                liking = state.retriever.vectors(found) @ taste[:-1]
                 scores = scores + _TASTE * liking / max(float(np.abs(liking).max(initial=0)), 1e-9)
             best = np.argsort(-scores, kind="stable")[:k]
             return self._list(user, self._plain(found[best], scores[best]), personal=taste is not None)
@@ -175,7 +175,7 @@ class Recommender(OpenWorkspace):
             query = retriever.query(row)
             cosine = None
             if query is not None and retriever.index is not None:
-                cosine = float(unit_rows(query[None, :-1])[0] @ retriever.index.rows[number, :-1])
+                cosine = float(unit_rows(query[None, :-1])[0] @ retriever.vectors(np.array([number], np.int32))[0])
             return Explanation(
                 user=user,
                 item=item,

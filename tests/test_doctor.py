@@ -41,7 +41,8 @@ def test_an_index_that_has_drifted(shop: Path, monkeypatch) -> None:
     def drifting(self: Retriever) -> None:
         settle(self)
         if self.index is not None:
-            self.index.rows[0, :-1] = np.float32(0.5)
+            row = np.full((1, self.index.rows.shape[1]), 0.5, np.float32)
+            self.index.write(np.zeros(1, np.int32), row[:, 1:], row[0, :1])
 
     monkeypatch.setattr(Retriever, "settle", drifting)
     assert levels(shop)["index"] == "problem"

@@ -213,7 +213,7 @@ def by_user_vector(tables: Retriever, informed: Retriever, user: int, k: int, hi
     query = informed.query(user)
     if query is None or tables.index is None:
         return tables.popular(k, hidden)
-    found = tables.index.search(query[None], k, hidden)[1][0]
+    found = tables.index.search(query[None], k, hidden).numbers[0]
     nearest: Int32 = found[found >= 0]
     return nearest
 

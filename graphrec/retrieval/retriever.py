@@ -17,9 +17,10 @@ from graphrec.embedding.running_sums import FADED
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.graph_filter import GraphFilter
+from graphrec.retrieval.largest import largest
+from graphrec.retrieval.live_index import LiveIndex
 from graphrec.retrieval.popularity import Popularity
 from graphrec.retrieval.taste import NEWEST, recency_weights
-from graphrec.retrieval.vector_index import VectorIndex
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,7 +89,7 @@ class Retriever:
         self.recent = Popularity(half_life)
         self.lasting = Popularity(half_life * LONG_POPULARITY)
         self.propagation = None if model is None else Propagation(model.sage)
-        self.index = None if model is None else VectorIndex(model.sage.dimensions + 1)
+        self.index = None if model is None else LiveIndex(model.sage.dimensions, config.index)
         self.n_items = 0
         # Half precision: half the room, and a cosine to three digits is enough to rank by.
         self._texts = np.zeros((0, 0), np.float16)
@@ -110,9 +111,8 @@ class Retriever:
         self.lasting.grow(self.n_items)
         if self.propagation is not None and self.index is not None:
             self.propagation.add_items(features)
-            first = len(self.index)
-            self.index.add(np.zeros((len(features), self.index.dimensions), np.float32))
-            self._index_rows(np.arange(first, len(self.index), dtype=np.int32))
+            new = np.arange(len(self.index), self.propagation.n_items, dtype=np.int32)
+            self.index.add(unit_rows(self.propagation.item_vectors[new]), self._biases(new))
 
     def change_items(self, numbers: Int32, features: Float32, texts: Float32 | None = None) -> None:
         """Give known items other features and texts; costs what the items of their users cost."""
@@ -165,6 +165,8 @@ class Retriever:
         if self.propagation is not None:
             self.propagation.recompute(self.graph)
             self._index_rows(np.arange(self.propagation.n_items, dtype=np.int32))
+            if self.index is not None and self.index.rebuild_due:
+                self.index.rebuild()
 
     def query(self, user: int) -> Float32 | None:
         """The user's index query `[scale unit(h2_u), 1]`, float32 (d + 1,); None without a model or a history."""
@@ -212,7 +214,7 @@ class Retriever:
         query = self.query(user)
         if query is None or self.index is None:
             return self.popular(k, exclude)
-        found: Int32 = self.index.search(query[None], k, exclude)[1][0]
+        found: Int32 = self.index.search(query[None], k, exclude).numbers[0]
         return found[found >= 0]
 
     def candidates(self, user: int, exclude: Int32, at_least: int = 0) -> Candidates:
@@ -234,15 +236,16 @@ class Retriever:
             taste = self.filter.walk(self.graph.arrays, user, items[:NEWEST], recency_weights(len(items)))
             sources[_best(taste, exclude, max(self.settings.taste, at_least))] |= TASTE
         if query is not None and self.index is not None:
-            _, found = self.index.search(query[None], max(self.settings.sage, at_least), exclude)
+            found = self.index.search(query[None], max(self.settings.sage, at_least), exclude).numbers[0]
             sources[found[found >= 0]] |= SAGE
         numbers = np.flatnonzero(sources).astype(np.int32)
         cosine = np.zeros(len(numbers), np.float32)
         score = self.recent.log_scores(POPULARITY_FLOOR, numbers).astype(np.float32)
         if query is not None and self.index is not None and self.model is not None:
-            rows = self.index.rows[numbers]
-            score = rows @ query
-            cosine = (rows[:, :-1] @ query[:-1]) / np.float32(self.model.scale)
+            vectors, biases = self.index.view.take(numbers)
+            taken = vectors @ query[:-1]
+            score = taken + query[-1] * biases
+            cosine = taken / np.float32(self.model.scale)
         order = np.argsort(-score, kind="stable")
         numbers = numbers[order]
         walked = walk[numbers]
@@ -264,7 +267,7 @@ class Retriever:
         """GraphSAGE vectors of length one of some items, float32 (n, d); d = 0 without a model."""
         if self.index is None:
             return np.zeros((len(numbers), 0), np.float32)
-        return self.index.rows[numbers, :-1]
+        return self.index.view.take(numbers)[0]
 
     def texts(self, numbers: Int32) -> Float32:
         """Centred text vectors of some items, float32 (n, t); t = 0 where there are none."""
@@ -283,15 +286,18 @@ class Retriever:
         return items[newest], weights[newest] / weights[newest].sum()
 
     def _index_rows(self, numbers: Int32) -> None:
-        """Rewrite index rows: vectors that moved, and all popularities when their clock has ticked."""
-        if self.index is None or self.propagation is None or self.model is None:
+        """Rewrite index rows: those that moved, and all popularities when their clock has ticked."""
+        if self.index is None or self.propagation is None:
             return
-        rows = self.index.rows
-        rows[numbers, :-1] = unit_rows(self.propagation.item_vectors[numbers])
-        everything = self.recent.clock != self._clock
-        self._clock = self.recent.clock
-        which = np.arange(len(rows), dtype=np.int32) if everything else numbers
-        rows[which, -1] = self.model.popularity_weight * self.recent.log_scores(POPULARITY_FLOOR, which)
+        if self.recent.clock != self._clock:
+            self._clock = self.recent.clock
+            self.index.write_biases(self._biases(np.arange(len(self.index), dtype=np.int32)))
+        self.index.write(numbers, unit_rows(self.propagation.item_vectors[numbers]), self._biases(numbers))
+
+    def _biases(self, numbers: Int32) -> Float32:
+        """Weighted log popularity of items, float32 (n,)."""
+        weight = 0.0 if self.model is None else self.model.popularity_weight
+        return (weight * self.recent.log_scores(POPULARITY_FLOOR, numbers)).astype(np.float32)
 
 
 def _best(scores: Float32, exclude: Int32, k: int) -> Int32:
@@ -300,13 +306,3 @@ def _best(scores: Float32, exclude: Int32, k: int) -> Int32:
     allowed[exclude] = 0
     best = largest(allowed, k)
     return best[allowed[best] > 0]
-
-
-def largest(values: NDArray[np.floating], k: int) -> Int32:
-    """Positions of the k largest values, best first; ties by position."""
-    if k < len(values):
-        threshold = np.partition(values, len(values) - k)[len(values) - k]
-        positions = np.flatnonzero(values >= threshold)
-    else:
-        positions = np.arange(len(values))
-    return positions[np.argsort(-values[positions], kind="stable")][:k].astype(np.int32)

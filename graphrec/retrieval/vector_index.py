@@ -1,13 +1,18 @@
 """The vector index, and the only file that knows FAISS.
 
-Inner product over contiguous item numbers: exact and scanned whole, which is the fastest choice that can be rewritten
-in place up to about 200,000 items. FAISS allows concurrent searches of a CPU index but no change beside a search; the
-caller keeps them apart.
+Inner product over contiguous item numbers. Up to about 200,000 items every row is looked at (Flat), which is exact;
+above, rows lie in cells around centroids (IVF) and a search visits the nearest of them, as many as a probe of the
+recall asks for. With a GPU, searches run on a copy that follows the index when it has changed.
+
+Any number of threads may search at a time, and this file keeps those of a GPU apart, where FAISS allows one. No row may
+change beside a search: whoever changes rows changes a `copy`, and lets it take the index's place (see live_index.py).
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import threading
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +26,10 @@ if TYPE_CHECKING:
 
     Float32 = NDArray[np.float32]
     Int32 = NDArray[np.int32]
+    Mask = NDArray[np.bool_]
+
+_GPU_MOST = 2048  # results of one search that a GPU can order
+_PROBE_QUERIES, _PROBE_LENGTH, _RECALL = 100, 20, 0.99  # a probe of the recall, and what it must find
 
 
 def import_faiss() -> Any:
@@ -43,11 +52,48 @@ def import_faiss() -> Any:
 
 
 class VectorIndex:
-    """Item number -> vector, searched by inner product; rows float32 (n, dimensions)."""
+    """Item number -> vector, searched by inner product; rows float32 (n, dimensions).
 
-    def __init__(self, dimensions: int) -> None:
+    on_gpu: whether searches run on a GPU; None = where there is one.
+    """
+
+    def __init__(self, dimensions: int, *, on_gpu: bool | None = None) -> None:
         self._faiss = import_faiss()
         self._index = self._faiss.IndexFlatIP(dimensions)
+        self._on_gpu = self._faiss.get_num_gpus() > 0 if on_gpu is None else on_gpu
+        self._turn = threading.Lock()  # of the GPU
+        self._gpu_copy: Any = None  # None = the index has changed since
+
+    @classmethod
+    def of(
+        cls,
+        rows: Float32,
+        *,
+        cells: int = 0,
+        queries: Float32 | None = None,
+        on_gpu: bool | None = None,
+    ) -> VectorIndex:
+        """An index of these rows.
+
+        Args:
+            rows: float32 (n, d).
+            cells: that the rows lie in; 0 = every row is looked at.
+            queries: float32 (m, d), for the probe that decides how many cells a search visits; None = some of the rows.
+            on_gpu: as of the class.
+        """
+        index = cls(rows.shape[1], on_gpu=on_gpu)
+        rows = np.ascontiguousarray(rows, np.float32)
+        if cells:
+            faiss = index._faiss
+            quantizer = faiss.IndexFlatIP(rows.shape[1])
+            index._index = faiss.IndexIVFFlat(quantizer, rows.shape[1], cells, faiss.METRIC_INNER_PRODUCT)
+            index._index.cp.max_points_per_centroid = 64
+            index._index.train(rows)
+            index._index.set_direct_map_type(faiss.DirectMap.Array)
+        index.add(rows)
+        if cells:
+            index._visit_enough(rows[:: max(len(rows) // _PROBE_QUERIES, 1)] if queries is None else queries)
+        return index
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -58,29 +104,97 @@ class VectorIndex:
         return int(self._index.d)
 
     @property
-    def rows(self) -> Float32:
-        """The vectors, float32 (n, d): a writable view, valid until `add`."""
-        flat = self._faiss.rev_swig_ptr(self._index.get_xb(), len(self) * self.dimensions)
-        view: Float32 = flat.reshape(len(self), self.dimensions)
-        return view
+    def cells(self) -> int:
+        """Cells that the rows lie in; 0 where every row is looked at."""
+        return int(self._index.nlist) if hasattr(self._index, "nlist") else 0
+
+    def take(self, numbers: Int32) -> Float32:
+        """The rows of some items, float32 (n, d)."""
+        if self.cells:
+            rows: Float32 = self._index.reconstruct_batch(numbers.astype(np.int64))
+            return rows
+        return self._flat()[numbers]
 
     def add(self, rows: Float32) -> None:
         """Append the next item numbers."""
         self._index.add(np.ascontiguousarray(rows, np.float32))
+        self._gpu_copy = None
 
-    def search(self, queries: Float32, k: int, exclude: Int32 | None = None) -> tuple[Float32, Int32]:
+    def change(self, numbers: Int32, rows: Float32) -> None:
+        """Give items, each named once, other rows."""
+        if not len(numbers):
+            return
+        if self.cells:
+            self._index.update_vectors(numbers.astype(np.int64), np.ascontiguousarray(rows, np.float32))
+        else:
+            self._flat()[numbers] = rows
+        self._gpu_copy = None
+
+    def _flat(self) -> Float32:
+        """The rows of an index that looks at every one of them: a view, valid until `add`."""
+        flat: Float32 = self._faiss.rev_swig_ptr(self._index.get_xb(), len(self) * self.dimensions)
+        return flat.reshape(len(self), self.dimensions)
+
+    def copy(self) -> VectorIndex:
+        """The same rows once more, to be changed while searches go on in this one."""
+        copy = VectorIndex(self.dimensions, on_gpu=self._on_gpu)
+        copy._index = self._faiss.clone_index(self._index)
+        return copy
+
+    def search(self, queries: Float32, k: int, hidden: Mask | None = None) -> tuple[Float32, Int32]:
         """Best k items of each query: scores (n, k) and numbers (n, k), -1 where there are fewer.
 
-        `exclude` are item numbers no query may be answered with.
+        `hidden`, one truth value an item, says which items no query may be answered with.
         """
+        queries = np.ascontiguousarray(queries, np.float32)
         k = min(k, max(len(self), 1))
-        parameters = None
-        if exclude is not None and len(exclude):
-            batch = self._faiss.IDSelectorBatch(exclude.astype(np.int64))
-            selector = self._faiss.IDSelectorNot(batch)  # FAISS does not own them: `batch` must outlive the search
-            parameters = self._faiss.SearchParameters(sel=selector)
-        scores, numbers = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
+        if hidden is not None and not hidden.any():
+            hidden = None
+        if self._on_gpu:
+            found = self._search_on_gpu(queries, k, hidden)
+            if found is not None:
+                return found
+        scores, numbers = self._index.search(queries, k, params=self._parameters(hidden))
         return scores, numbers.astype(np.int32)
+
+    def _parameters(self, hidden: Mask | None) -> Any:
+        """None, or what keeps hidden items out of a search; FAISS owns nothing of it, but its Python objects do."""
+        if hidden is None:
+            return None
+        selector = self._faiss.IDSelectorBitmap(np.packbits(~hidden, bitorder="little"))
+        if self.cells:
+            return self._faiss.SearchParametersIVF(sel=selector, nprobe=self._index.nprobe)
+        return self._faiss.SearchParameters(sel=selector)
+
+    def _search_on_gpu(self, queries: Float32, k: int, hidden: Mask | None) -> tuple[Float32, Int32] | None:
+        """As `search`; None where too many hidden items are in the way: a GPU cannot leave any out."""
+        fetch = k if hidden is None else min(2 * k, len(self))
+        if fetch > _GPU_MOST:
+            return None
+        with self._turn:
+            if self._gpu_copy is None:
+                resources = self._faiss.StandardGpuResources()
+                self._gpu_copy = resources, self._faiss.index_cpu_to_gpu(resources, 0, self._index)
+            scores, numbers = self._gpu_copy[1].search(queries, fetch)
+        if hidden is not None:
+            shown = (numbers >= 0) & ~hidden[numbers]
+            if fetch < len(self) and (shown.sum(axis=1) < k).any():
+                return None
+            order = np.argsort(~shown, axis=1, kind="stable")[:, :k]  # the shown ones first, still by score
+            numbers = np.take_along_axis(np.where(shown, numbers, -1), order, 1)
+            scores = np.take_along_axis(scores, order, 1)
+        return scores, numbers.astype(np.int32)
+
+    def _visit_enough(self, queries: Float32) -> None:
+        """Double the cells that a search visits until it finds what a search of all of them finds."""
+        self._index.nprobe = self.cells
+        best = self._index.search(np.ascontiguousarray(queries, np.float32), min(_PROBE_LENGTH, len(self)))[0]
+        self._index.nprobe = 1
+        while self._index.nprobe < self.cells:
+            found = self._index.search(np.ascontiguousarray(queries, np.float32), best.shape[1])[0]
+            if share_found(found, best) >= _RECALL:
+                break
+            self._index.nprobe = min(2 * self._index.nprobe, self.cells)
 
     def write(self, path: Path) -> None:
         """Write a FAISS file."""
@@ -90,16 +204,31 @@ class VectorIndex:
     def read(cls, path: Path) -> VectorIndex:
         """Read what `write` wrote; raises GenerationError for any other file."""
         index = cls(1)
+        faiss = index._faiss
         try:
-            found = index._faiss.read_index(str(path))
+            found = faiss.read_index(str(path))
         except RuntimeError as error:
             raise GenerationError(f"{path} is not a FAISS index", got=str(error).splitlines()[0]) from None
-        if not isinstance(found, type(index._index)):
+        if not isinstance(found, faiss.IndexFlatIP | faiss.IndexIVFFlat):
             raise GenerationError(
-                f"{path} is an index of another kind", expected=type(index._index).__name__, got=type(found).__name__
+                f"{path} is an index of another kind", expected="IndexFlatIP or IndexIVFFlat", got=type(found).__name__
             )
         index._index = found
         return index
+
+
+def cells_for(n_items: int) -> int:
+    """How many cells suit a catalogue: four times the square root of its items."""
+    return int(4 * sqrt(n_items))
+
+
+def share_found(scores: Float32, best: Float32) -> float:
+    """Recall: the share of places (n, k) whose score is not below the last of the best ones, up to rounding.
+
+    Counted by scores, so that one of two equals is as good as the other.
+    """
+    threshold = best[:, -1:] - 1e-5 * np.abs(best[:, -1:])
+    return float((scores >= threshold).mean()) if best.size else 1.0
 
 
 def _is_installed(name: str) -> bool:

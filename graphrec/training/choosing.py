@@ -16,7 +16,8 @@ from graphrec.config import Config, FilterSettings
 from graphrec.embedding.spectral import ITEM_EXPONENT
 from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.graph_filter import FilterShape, plateau
-from graphrec.retrieval.retriever import DAY, Retriever, largest
+from graphrec.retrieval.largest import largest
+from graphrec.retrieval.retriever import DAY, Retriever
 from graphrec.training.time_cuts import decayed_edges, log_popularity, new_pairs
 
 if TYPE_CHECKING:

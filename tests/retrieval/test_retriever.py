@@ -360,7 +360,8 @@ def test_the_clock_moves_every_popularity(retriever: Retriever) -> None:
 
 def test_an_event_rewrites_the_rows_it_touches_and_no_other(retriever: Retriever) -> None:
     assert retriever.index is not None
-    retriever.index.rows[:] = 99
+    marked = np.full((N_ITEMS, OUTPUTS), 99, np.float32)
+    retriever.index.write(np.arange(N_ITEMS, dtype=np.int32), marked, np.full(N_ITEMS, 99, np.float32))
     retriever.apply(*columns([(3, 8, 1.0, 6.0)]))
     assert np.flatnonzero((retriever.index.rows != 99).any(axis=1)).tolist() == [5, 8]
 

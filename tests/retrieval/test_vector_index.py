@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from graphrec.errors import DependencyError, GenerationError
-from graphrec.retrieval.vector_index import VectorIndex, import_faiss
+from graphrec.retrieval.vector_index import VectorIndex, cells_for, import_faiss, share_found
 
 Float32 = NDArray[np.float32]
 
@@ -20,77 +20,144 @@ def random(*shape: int, seed: int = 0) -> Float32:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def index_of(rows: Float32) -> VectorIndex:
-    index = VectorIndex(rows.shape[1])
-    index.add(rows)
-    return index
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.gpu)], ids=["cpu", "gpu"])
+def on_gpu(request: pytest.FixtureRequest) -> bool:
+    if request.param and not import_faiss().get_num_gpus():
+        pytest.skip("this FAISS is without GPUs")
+    return bool(request.param)
 
 
-def by_brute_force(rows: Float32, queries: Float32, k: int, exclude: list[int]) -> tuple[Float32, NDArray[np.int64]]:
+each_kind = pytest.mark.parametrize("cells", [0, 1], ids=["flat", "one cell"])  # one cell holds every row: exact too
+
+
+def by_brute_force(rows: Float32, queries: Float32, k: int, hidden: NDArray[np.bool_]) -> tuple[Float32, Float32]:
     scores = queries @ rows.T
-    scores[:, [number for number in exclude if number < len(rows)]] = -np.inf
+    scores[:, hidden] = -np.inf
     numbers = np.argsort(-scores, axis=1)[:, :k]
     best = np.take_along_axis(scores, numbers, 1)
     return best, np.where(np.isinf(best), -1, numbers)
 
 
-@given(
-    n=st.integers(1, 40),
-    k=st.integers(1, 60),
-    exclude=st.lists(st.integers(0, 50), max_size=45),
-    seed=st.integers(0, 9),
-)
-def test_equals_brute_force(n: int, k: int, exclude: list[int], seed: int) -> None:
-    rows, queries = random(n, 5, seed=seed), random(3, 5, seed=seed + 100)
-    scores, numbers = index_of(rows).search(queries, k, np.array(exclude, np.int32))
-    expected_scores, expected = by_brute_force(rows, queries, k, exclude)
-    assert numbers.dtype == np.int32
-    np.testing.assert_array_equal(numbers, expected)
-    found = numbers >= 0
-    np.testing.assert_allclose(scores[found], expected_scores[found], rtol=1e-5, atol=1e-6)
+def check(index: VectorIndex, rows: Float32, k: int = 3) -> None:
+    """The index holds these rows, and finds the best of them, hidden or not."""
+    assert len(index) == len(rows)
+    np.testing.assert_array_equal(index.take(np.arange(len(rows), dtype=np.int32)[::-1]), rows[::-1])
+    queries = random(3, rows.shape[1], seed=100)
+    for hidden in (np.zeros(len(rows), np.bool_), np.arange(len(rows)) % 3 == 0):
+        scores, numbers = index.search(queries, k, hidden)
+        expected_scores, expected = by_brute_force(rows, queries, min(k, len(rows)), hidden)
+        assert numbers.dtype == np.int32
+        np.testing.assert_array_equal(numbers, expected)
+        np.testing.assert_allclose(scores[numbers >= 0], expected_scores[numbers >= 0], rtol=1e-5, atol=1e-6)
 
 
-def test_rows_are_rewritten_in_place() -> None:
+@each_kind
+@given(n=st.integers(1, 40), k=st.integers(1, 60), seed=st.integers(0, 9))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_equals_brute_force(on_gpu: bool, cells: int, n: int, k: int, seed: int) -> None:
+    rows = random(n, 5, seed=seed)
+    check(VectorIndex.of(rows, cells=cells, on_gpu=on_gpu), rows, k)
+
+
+@each_kind
+def test_hidden_items_may_outnumber_the_others(on_gpu: bool, cells: int) -> None:
+    rows = random(3000, 5)
+    index = VectorIndex.of(rows, cells=cells, on_gpu=on_gpu)
+    hidden = np.arange(3010) >= 4
+    numbers = index.search(random(2, 5, seed=1), 6, hidden)[1]
+    assert [sorted(row) for row in numbers.tolist()] == [[-1, -1, 0, 1, 2, 3]] * 2
+
+
+@each_kind
+def test_rows_are_added_and_changed(on_gpu: bool, cells: int) -> None:
     rows = random(30, 4)
-    index = index_of(rows[:20])
+    index = VectorIndex.of(rows[:20], cells=cells, on_gpu=on_gpu)
+    check(index, rows[:20])
     index.add(rows[20:])
-    assert (len(index), index.dimensions) == (30, 4)
-    np.testing.assert_array_equal(index.rows, rows)
-    index.rows[7] = [100, 0, 0, 0]
-    scores, numbers = index.search(np.array([[1, 0, 0, 0]], np.float32), 1)
-    assert (numbers.tolist(), scores.tolist()) == ([[7]], [[100.0]])
-    index.rows[[7, 3], -1] = 50
-    assert set(index.search(np.array([[0, 0, 0, 1]], np.float32), 2)[1][0].tolist()) == {3, 7}
+    check(index, rows)
+    rows[[7, 3, 29]] = random(3, 4, seed=5)
+    index.change(np.array([7, 3, 29], np.int32), rows[[7, 3, 29]])
+    check(index, rows)
+    index.change(np.zeros(0, np.int32), rows[:0])
+    check(index, rows)
+
+
+@each_kind
+def test_a_copy_changes_alone(on_gpu: bool, cells: int) -> None:
+    rows = random(30, 4)
+    index = VectorIndex.of(rows, cells=cells, on_gpu=on_gpu)
+    copy = index.copy()
+    copy.change(np.array([4], np.int32), np.ones((1, 4), np.float32))
+    copy.add(rows[:5])
+    check(index, rows)
+    changed = np.concatenate([rows, rows[:5]])
+    changed[4] = 1
+    np.testing.assert_array_equal(copy.take(np.arange(35, dtype=np.int32)), changed)
 
 
 def test_rows_of_any_layout_are_taken() -> None:
     rows = np.asfortranarray(random(6, 4).astype(np.float64))
-    index = index_of(rows)  # type: ignore[arg-type]
-    np.testing.assert_allclose(index.rows, rows, rtol=1e-6)
-    np.testing.assert_array_equal(index.search(rows[::2], 1)[1], by_brute_force(rows, rows[::2], 1, [])[1])  # type: ignore[arg-type]
+    check(VectorIndex.of(rows), rows.astype(np.float32))  # type: ignore[arg-type]
 
 
 def test_an_empty_index_finds_nothing() -> None:
     index = VectorIndex(3)
-    assert len(index) == 0
-    assert index.rows.shape == (0, 3)
+    assert (len(index), index.dimensions, index.cells) == (0, 3, 0)
+    assert index.take(np.zeros(0, np.int32)).shape == (0, 3)
     assert index.search(random(2, 3), 5)[1].tolist() == [[-1], [-1]]
 
 
-def test_a_file_keeps_everything(tmp_path: Path) -> None:
-    index = index_of(random(9, 4))
-    index.write(tmp_path / "index")
+def test_cells_find_nearly_all_at_a_part_of_the_work(on_gpu: bool) -> None:
+    """Forty clusters in eighty cells: a search visits as many cells as its recall takes, and then finds moved rows."""
+    rows = np.repeat(random(40, 16), 50, axis=0) + 0.3 * random(2000, 16, seed=1)
+    index = VectorIndex.of(rows, cells=80, on_gpu=on_gpu)
+    queries, nobody = rows[::7] + 0.1 * random(286, 16, seed=2), np.zeros(2000, np.bool_)
+    for _ in range(2):
+        scores, numbers = index.search(queries, 20)
+        np.testing.assert_allclose(scores, np.take_along_axis(queries @ rows.T, numbers, 1), rtol=1e-4)
+        assert 0.95 < share_found(scores, by_brute_force(rows, queries, 20, nobody)[0]) <= 1
+        assert (np.diff(scores, axis=1) <= 0).all()
+        moved = np.arange(0, 2000, 3, dtype=np.int32)
+        rows[moved] = rows[moved[::-1]]
+        index.change(moved, rows[moved])
+
+
+def test_queries_say_how_many_cells_are_worth_visiting() -> None:
+    rows = random(2000, 16)  # without clusters the best lie anywhere
+    few = VectorIndex.of(rows, cells=40, queries=5 * rows[:50])
+    many = VectorIndex.of(rows, cells=40, queries=random(50, 16, seed=3))
+    best = by_brute_force(rows, queries := random(200, 16, seed=4), 20, np.zeros(2000, np.bool_))[0]
+    assert share_found(many.search(queries, 20)[0], best) > 0.97
+    assert share_found(many.search(queries, 20)[0], best) >= share_found(few.search(queries, 20)[0], best)
+
+
+def test_a_share_counts_equals_as_found() -> None:
+    best = np.array([[5, 3, 3], [2, 1, 0]], np.float32)
+    assert share_found(best, best) == 1
+    assert share_found(np.array([[5, 3, 2], [2, 1, 0]], np.float32), best) == pytest.approx(5 / 6)
+    assert share_found(best[:0], best[:0]) == 1
+
+
+def test_more_items_take_more_cells() -> None:
+    assert cells_for(250_000) == 2000
+    assert cells_for(1_000_000) == 4000
+
+
+@each_kind
+def test_a_file_keeps_everything(tmp_path: Path, cells: int) -> None:
+    rows = random(9, 4)
+    VectorIndex.of(rows, cells=cells).write(tmp_path / "index")
     again = VectorIndex.read(tmp_path / "index")
-    assert (len(again), again.dimensions) == (9, 4)
-    np.testing.assert_array_equal(again.rows, index.rows)
-    again.add(random(1, 4))
-    assert again.search(random(1, 4), 1)[1].shape == (1, 1)
+    assert (again.dimensions, again.cells) == (4, cells)
+    check(again, rows)
+    again.add(random(1, 4, seed=1))
+    check(again, np.concatenate([rows, random(1, 4, seed=1)]))
 
 
 @pytest.mark.parametrize("keep", [0, 3, 20, -1])
 def test_a_damaged_file_is_refused(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "index"
-    index_of(random(9, 4)).write(path)
+    VectorIndex.of(random(9, 4)).write(path)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(GenerationError, match="not a FAISS index"):
         VectorIndex.read(path)

@@ -1,0 +1,191 @@
+"""What a reader sees of the index: rows as they were at one moment, whatever is written afterwards.
+
+A view is fixed once made, and readers take it without a lock. Its FAISS index shows most rows a little stale; rows that
+moved too far for that are in the overlay, which is scored by the exact rows. A search takes more than it needs from the
+stale rows, orders all of it by the exact ones, and then certifies its list.
+
+The certificate. Let a row be (v, b), a query (q, c), their score q·v + c b. Of every row that the index shows as
+(v', b'), |v - v'| <= drift and |b - b' - shift| <= bias_drift, so its score is at most
+
+    q·v' + c (b' + shift) + bound,    bound = |q| drift + |c| bias_drift        (Cauchy-Schwarz)
+
+and no row the index has not returned has a larger stale part than the last it has. If the k-th exact score is not below
+that, no row is missing from the list: it is the list of all exact rows, up to ties. The term `c shift` is common to all
+rows, so it moves no order: a change that all rows share costs nothing. Rounding is bounded too, by (d + 2) 2^-23
+(|q| |v| + |c| |b|), twice the bound of one inner product in float32.
+
+The exact rows are the writer's arrays, which it goes on writing into. Before it does, it leaves what it overwrites with
+the view (`replaced`), and a reader looks there after it has read: so it sees the rows of its view, all of one moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from graphrec.retrieval.largest import largest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from graphrec.retrieval.vector_index import VectorIndex
+
+    Float32 = NDArray[np.float32]
+    Int32 = NDArray[np.int32]
+    Mask = NDArray[np.bool_]
+
+_FETCH, _LEAST_FETCH = 2, 100  # the index is asked for so many times k stale rows, and at least for so many
+_ROUNDING = 2.0**-23  # twice the unit of float32
+
+
+class Found(NamedTuple):
+    """Answers to m queries, best first; fewer than k items leave numbers of -1 and scores of -inf.
+
+    certified: whether the list is proved to be the k best of all items.
+    """
+
+    scores: Float32  # (m, k), exact
+    numbers: Int32  # (m, k)
+    certified: Mask  # (m,)
+
+
+@dataclass(frozen=True, eq=False)
+class Overwritten:
+    """What the step from a view to `successor` overwrites: exact rows by number, sorted, and whose biases they were."""
+
+    numbers: Int32
+    vectors: Float32
+    biases: Float32
+    array: Float32  # the writer's array that `biases` are of
+    successor: IndexView
+
+
+@dataclass(eq=False)
+class IndexView:
+    """One moment of a LiveIndex; every attribute but `replaced` is as it was made.
+
+    shown: the FAISS index of rows (v', b'). vectors, biases: the writer's arrays, float32 (>= n, d) and (>= n,).
+    overlay: numbers scored by their exact rows. hidden: those and the removed, which `shown` must not answer with.
+    length, bias_length: no exact or stale vector is longer, no exact bias larger.
+    """
+
+    shown: VectorIndex
+    vectors: Float32
+    biases: Float32
+    n_items: int
+    overlay: Int32
+    hidden: Mask  # (n_items,)
+    removed: Mask  # (n_items,)
+    drift: float = 0.0
+    bias_drift: float = 0.0
+    shift: float = 0.0
+    length: float = 0.0
+    bias_length: float = 0.0
+    version: int = 0
+    replaced: Overwritten | None = None
+
+    def take(self, numbers: Int32) -> tuple[Float32, Float32]:
+        """Exact vectors (n, d) and biases (n,) of some items, as they were at this moment."""
+        vectors, biases = self.vectors[numbers], self.biases[numbers]
+        for change in self._later():
+            if not len(change.numbers):
+                continue
+            places = np.searchsorted(change.numbers, numbers).clip(max=len(change.numbers) - 1)
+            same = np.flatnonzero(change.numbers[places] == numbers)
+            vectors[same] = change.vectors[places[same]]
+            if change.array is self.biases:
+                biases[same] = change.biases[places[same]]
+        return vectors, biases
+
+    def search(self, queries: Float32, k: int, exclude: Int32 | None = None, fetch: int = 0) -> Found:
+        """Best k items of each query (m, d + 1) = (q, c), none of the item numbers in `exclude`.
+
+        fetch: stale rows to ask the index for; 0 = by k. Where they do not suffice to certify the list, all exact rows
+        are looked at, or, where the index visits some cells only, twice as many are asked for.
+        """
+        k = min(k, max(self.n_items, 1))
+        barred = self._barred(exclude)
+        hidden, overlay = self.hidden | barred, self.overlay[~barred[self.overlay]]
+        fetch = fetch or max(_FETCH * k, _LEAST_FETCH)
+        found = Found(
+            np.full((len(queries), k), -np.inf, np.float32),
+            np.full((len(queries), k), -1, np.int32),
+            np.zeros(len(queries), np.bool_),
+        )
+        stale_scores, stale = self.shown.search(queries, fetch, hidden)
+        for place, query in enumerate(queries):
+            scores, numbers, complete = self._ordered(query, k, overlay, stale_scores[place], stale[place])
+            if not complete and not self.shown.cells:
+                scores, numbers = self.scan(query, k, exclude)
+                complete = True
+            wider = fetch
+            while not complete and wider < len(self.shown):
+                wider *= 2
+                more_scores, more = self.shown.search(query[None], wider, hidden)
+                scores, numbers, complete = self._ordered(query, k, overlay, more_scores[0], more[0])
+            found.scores[place, : len(scores)] = scores
+            found.numbers[place, : len(numbers)] = numbers
+            found.certified[place] = complete and not self.shown.cells
+        return found
+
+    def scan(self, query: Float32, k: int, exclude: Int32 | None = None) -> tuple[Float32, Int32]:
+        """Scores and numbers of the k best of all items by their exact rows, best first: the slow way of `search`."""
+        n = self.n_items
+        scores, biases = self.vectors[:n] @ query[:-1], self.biases[:n].copy()
+        for change in self._later():
+            known = change.numbers < n
+            scores[change.numbers[known]] = change.vectors[known] @ query[:-1]
+            if change.array is self.biases:
+                biases[change.numbers[known]] = change.biases[known]
+        scores += query[-1] * biases
+        scores[self._barred(exclude)] = -np.inf
+        best = largest(scores, k)
+        best = best[scores[best] > -np.inf]
+        return scores[best], best
+
+    def bound(self, query: Float32) -> float:
+        """How far an exact score can lie above the stale one, in units of the score."""
+        q, c = float(np.linalg.norm(query[:-1])), abs(float(query[-1]))
+        rounding = (len(query) + 1) * _ROUNDING * (q * self.length + c * (self.bias_length + abs(self.shift)))
+        return q * self.drift + c * self.bias_drift + rounding
+
+    def _ordered(
+        self, query: Float32, k: int, overlay: Int32, stale_scores: Float32, stale: Int32
+    ) -> tuple[Float32, Int32, bool]:
+        """The k best of the overlay and what the index returned, by their exact rows: scores and numbers.
+
+        And whether no other row that the index looked at can belong among them.
+        """
+        returned = stale[stale >= 0]
+        numbers = np.concatenate([returned, overlay])
+        vectors, biases = self.take(numbers)
+        scores = vectors @ query[:-1] + query[-1] * biases
+        best = largest(scores, k)
+        scores = scores[best]
+        complete = len(returned) < len(stale) or len(stale) >= len(self.shown)
+        if not complete and len(best) == k:
+            complete = scores[-1] >= stale_scores[-1] + query[-1] * self.shift + self.bound(query)
+        return scores, numbers[best], bool(complete)
+
+    def _barred(self, exclude: Int32 | None) -> Mask:
+        """Which items must not be answered with."""
+        if exclude is None or not len(exclude):
+            return self.removed
+        barred = self.removed.copy()
+        barred[exclude[exclude < self.n_items]] = True
+        return barred
+
+    def _later(self) -> Iterator[Overwritten]:
+        """What was overwritten after this moment, newest first, so that the oldest has the last word.
+
+        To be asked for after reading: the writer leaves it here before it overwrites anything.
+        """
+        changes, change = [], self.replaced
+        while change is not None:
+            changes.append(change)
+            change = change.successor.replaced
+        return reversed(changes)
