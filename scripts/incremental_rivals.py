@@ -181,6 +181,7 @@ class TwoWayPush:
             sum2 = matrix @ other[2]
             side.extend([sum2, _mean(sum2, side[0]) + side[3]])
         self.sides = tuple(map(tuple, sides))
+        self.touched = tuple((np.zeros(len(side[0]), np.bool_), np.empty(len(side[0]), np.int32)) for side in sides)
 
     @property
     def vectors(self) -> tuple[Float32, Float32]:
@@ -190,7 +191,7 @@ class TwoWayPush:
     def run(self, users: Int32, items: Int32, deltas: Float32) -> int:
         """Add weight to edges that are there; returns how many neighbours were visited."""
         visits: int = _push_both(
-            users, items, deltas, *self.edges, *self.sides, self.user_message1, self.item_message1,
+            users, items, deltas, *self.edges, *self.sides, *self.touched, self.user_message1, self.item_message1,
             self.user_root1, self.item_root1, self.user_layer2, self.item_layer2,
         )  # fmt: skip
         return visits
@@ -223,8 +224,18 @@ def _reweigh(edges, node, neighbour, delta):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _push_side(dirty, edges, side, other_sum2, root1, layer2, touched_others):  # type: ignore[no-untyped-def]
-    """Form the first layer of changed nodes anew and push what it changes; returns the visits."""
+def _touch(touched, count, node):  # type: ignore[no-untyped-def]
+    """Note a node once; returns how many are noted."""
+    if touched[0][node]:
+        return count
+    touched[0][node] = True
+    touched[1][count] = node
+    return count + 1
+
+
+@njit(cache=True, nogil=True)
+def _push_side(dirty, edges, side, other_sum2, root1, layer2, touched_others, count):  # type: ignore[no-untyped-def]
+    """Form the first layer of changed nodes anew and push what it changes; returns visits, and nodes noted."""
     total, sum1, message2, root2, hidden1 = side[0], side[1], side[2], side[3], side[4]
     visits = 0
     for node in dirty:
@@ -238,24 +249,24 @@ def _push_side(dirty, edges, side, other_sum2, root1, layer2, touched_others):  
         message2[node] = message
         for edge in range(edges[0][node], edges[0][node + 1]):
             _add_scaled(other_sum2[edges[1][edge]], edges[2][edge], moved)
-            touched_others[edges[1][edge]] = True
+            count = _touch(touched_others, count, edges[1][edge])
             visits += 1
-    return visits
+    return visits, count
 
 
 @njit(cache=True, nogil=True)
-def _publish(nodes, side):  # type: ignore[no-untyped-def]
-    for node in nodes:
+def _publish(touched, count, side):  # type: ignore[no-untyped-def]
+    for node in touched[1][:count]:
+        touched[0][node] = False
         side[6][node] = side[5][node] * np.float32(1 / side[0][node]) + side[3][node]
 
 
 @njit(cache=True, nogil=True)
 def _push_both(
-    users, items, deltas, user_edges, item_edges, user_side, item_side, user_message1, item_message1,
-    user_root1, item_root1, user_layer2, item_layer2,
+    users, items, deltas, user_edges, item_edges, user_side, item_side, touched_users, touched_items,
+    user_message1, item_message1, user_root1, item_root1, user_layer2, item_layer2,
 ):  # type: ignore[no-untyped-def] # fmt: skip
-    touched_users = np.zeros(len(user_side[0]), np.bool_)
-    touched_items = np.zeros(len(item_side[0]), np.bool_)
+    n_users = n_items = 0  # touched
     for event in range(len(users)):
         user, item, delta = users[event], items[event], deltas[event]
         _reweigh(user_edges, user, item, delta)
@@ -266,11 +277,15 @@ def _push_both(
         _add_scaled(item_side[1][item], delta, user_message1[user])
         _add_scaled(user_side[5][user], delta, item_side[2][item])
         _add_scaled(item_side[5][item], delta, user_side[2][user])
-        touched_users[user] = True
-        touched_items[item] = True
-    dirty_users, dirty_items = np.unique(users), np.unique(items)
-    visits = _push_side(dirty_users, user_edges, user_side, item_side[5], user_root1, user_layer2, touched_items)
-    visits += _push_side(dirty_items, item_edges, item_side, user_side[5], item_root1, item_layer2, touched_users)
-    _publish(np.flatnonzero(touched_users), user_side)
-    _publish(np.flatnonzero(touched_items), item_side)
-    return visits
+        n_users = _touch(touched_users, n_users, user)
+        n_items = _touch(touched_items, n_items, item)
+    dirty_users, dirty_items = touched_users[1][:n_users].copy(), touched_items[1][:n_items].copy()
+    from_users, n_items = _push_side(
+        dirty_users, user_edges, user_side, item_side[5], user_root1, user_layer2, touched_items, n_items
+    )
+    from_items, n_users = _push_side(
+        dirty_items, item_edges, item_side, user_side[5], item_root1, item_layer2, touched_users, n_users
+    )
+    _publish(touched_users, n_users, user_side)
+    _publish(touched_items, n_items, item_side)
+    return from_users + from_items

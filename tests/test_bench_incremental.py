@@ -1,0 +1,128 @@
+"""scripts/bench_incremental on tiny logs: all figures are there, and would show what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from graphrec.events.interactions import Interactions
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    loader = SourceFileLoader("bench_incremental", str(SCRIPTS / "bench_incremental"))
+    spec = spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, loader.name, module)
+    loader.exec_module(module)
+    return module
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """No progress."""
+
+
+def test_one_command_measures_every_world(tmp_path: Path) -> None:
+    pairs = tmp_path / "data" / "lgcn-gowalla"
+    pairs.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        lines = [" ".join(map(str, [user, *rng.choice(300, 40, replace=False)])) for user in range(200)]
+        (pairs / f"{part}.txt").write_text("\n".join(lines))
+    out = tmp_path / "out"
+    command = [sys.executable, str(SCRIPTS / "bench_incremental"), "--quiet", "--out", str(out)]
+    command += ["--data", str(tmp_path / "data"), "--edges", "9000", "--batches", "4", "--rounds", "2"]
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [result["world"] for result in found] == ["lgcn-gowalla, random order", "synthetic 9,000"]
+    assert (found[0]["users"], found[0]["items"]) == (200, 300)
+    for result in found:
+        assert max(result["largest_difference"].values()) < 1e-5
+        assert result["index"]["overlap"] == 1
+        assert result["index"]["overlap_never_written"] < 1
+        assert result["edges"] > result["edges_loaded"]
+        assert result["batches"] == 4
+        assert {len(json.loads((out / f"{name}.json").read_text())) for name in ("lgcn-gowalla",)} == {len(result)}
+        assert all(0 <= row["cpu_p50"] <= row["cpu_p99"] for row in result["times"].values())
+    table = (out / "incremental.md").read_text()
+    assert table in done.stderr
+    assert "### lgcn-gowalla, random order" in table
+    assert table.count("| full recomputation: torch, ready CSR |") == 2
+
+
+def test_a_large_world_measures_the_graph_alone(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "STORE_ONLY", 1_000)
+    found = script.measure(script.synthetic(20_000), 4, 2, "cpu", silent)
+    assert "index" not in found
+    assert set(found["times"]) == {"insert", "graph alone, batch", "graph alone, one event"}
+    table = script.as_markdown([found])
+    assert "### Everything else" in table
+    assert "full recomputation" not in table
+
+
+def test_vectors_that_do_not_follow_are_found_out(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forgets(retriever: Any, *events: Any) -> Any:
+        return retriever.graph.add(*events).items
+
+    monkeypatch.setattr(script, "follow", forgets)
+    found = script.measure(script.synthetic(20_000), 4, 2, "cpu", silent)
+    assert found["largest_difference"]["items"] > 1e-3
+
+
+def test_synthetic_worlds_have_about_as_many_edges_as_asked(script: ModuleType) -> None:
+    world = script.synthetic(300_000)
+    pairs = np.concatenate([chunk.users.astype(np.int64) * world.n_items + chunk.items for chunk in world.chunks()])
+    assert 0.8 * 300_000 < len(np.unique(pairs)) < 1.1 * 300_000
+
+
+def test_movielens_is_in_the_order_of_histories(script: ModuleType, tmp_path: Path) -> None:
+    rows = {"user_id": ["7", "7", "9", "9"], "item_id": ["a", "b", "c", "a"], "seq": [1, 0, 0, 1]}
+    (tmp_path / "ml-1m").mkdir()
+    pq.write_table(pa.table(rows), tmp_path / "ml-1m" / "interactions.parquet")
+    (world,) = (make() for name, make in script.worlds(tmp_path, []).items())
+    (log,) = world.chunks()
+    assert (world.n_users, world.n_items, world.n_events) == (2, 3, 4)
+    assert sorted(zip(log.users.tolist()[:2], log.items.tolist()[:2], strict=True)) == [(0, 1), (1, 2)]
+    assert (np.diff(log.timestamps) > 0).all()
+
+
+def test_a_tail_begins_again_when_it_is_short(script: ModuleType) -> None:
+    numbers = np.arange(5, dtype=np.int32)
+    tail = script.Tail(Interactions(numbers, numbers, numbers.astype(np.int64), np.ones(5), 5, 5))
+    assert tail.next(3)[0].tolist() == [0, 1, 2]
+    assert tail.next(4)[1].tolist() == [3, 4, 0, 1]
+    assert tail.newest(2).users.tolist() == [0, 1]
+
+
+def test_lists_are_compared_as_sets(script: ModuleType) -> None:
+    assert script.overlap(np.array([[1, 2], [3, 4]]), np.array([[2, 1], [4, 5]])) == 0.75
+    rows = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+    (found,) = script.best(rows[:1], rows)
+    assert sorted(found.tolist()) == sorted(np.argsort(-(rows @ rows[0]))[: script.K].tolist())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.0000123, "0.012"), (0.000567, "0.567"), (0.00123, "1.23"), (0.0123, "12.3"), (4.5, "4,500")],
+)
+def test_milliseconds_have_three_digits(script: ModuleType, seconds: float, shown: str) -> None:
+    assert sys.modules["incremental_tables"].milliseconds(seconds) == shown
