@@ -76,7 +76,7 @@ def figures_of(result: dict[str, Any]) -> dict[str, str]:
         "all vectors and rows anew from the graph, CPU s": f"{times['settle']['cpu']:.2f}",
         "sustained at batches of 1,000, events per CPU-second": f"{1000 / times['graphrec, batch']['cpu_p50']:,.0f}",
         "… with popularity and index rows": f"{1000 / times['visible, batch']['cpu_p50']:,.0f}",
-        "… bounded mode": result["bounded"],
+        "… bounded mode, a twentieth of a message held back": bounded(result),
         "event to visible, p50 / p99, CPU us": microseconds(times["visible, one event"]),
         "user vector, p50 / p99, CPU us": microseconds(times["user vector"]),
         "a user's 20 nearest items, p50 / p99, CPU us": microseconds(times["search"]),
@@ -84,8 +84,8 @@ def figures_of(result: dict[str, Any]) -> dict[str, str]:
         "neighbours that two-way push visits for one event if users had features, mean / most": (
             f"{visits[0]:,.0f} / {visits[1]:,}"
         ),
-        f"largest difference to full recomputation in {result['batches']} batches, items / users": (
-            "{items:.1e} / {users:.1e}".format(**result["largest_difference"])
+        f"largest difference to full recomputation in {result['batches']} batches: items / users (of length)": (
+            "{items:.1e} / {users:.1e}".format(**result["largest_difference"]) + f" ({result['vector_length']:.2f})"
         ),
         "bytes a user / an item / an index row, beside the graph": (
             f"{node['user']:,.0f} / {node['item']:,.0f} / {node['index row']:,.0f}"
@@ -124,6 +124,17 @@ def milliseconds(seconds: float) -> str:
 def microseconds(time: dict[str, float]) -> str:
     """Median and 99th percentile of CPU time."""
     return f"{time['cpu_p50'] * 1e6:,.0f} / {time['cpu_p99'] * 1e6:,.0f}"
+
+
+def bounded(result: dict[str, Any]) -> str:
+    """Events a CPU-second, the error beside its bound, and what making everything exact again takes."""
+    if result["bounded"] is None:
+        return "not yet"
+    held_back, times = result["bounded"], result["times"]
+    return (
+        f"{1000 / times['bounded, batch']['cpu_p50']:,.0f}; error {held_back['largest_error']:.1e}"
+        f" of {held_back['epsilon']:.1e}; exact again in {times['drain']['cpu'] * 1e3:,.0f} ms"
+    )
 
 
 def optional(value: float | None, form: str) -> str:

@@ -114,10 +114,11 @@ def test_a_tail_begins_again_when_it_is_short(script: ModuleType) -> None:
 
 
 def test_lists_are_compared_as_sets(script: ModuleType) -> None:
-    assert script.overlap(np.array([[1, 2], [3, 4]]), np.array([[2, 1], [4, 5]])) == 0.75
+    index = sys.modules["incremental_index"]
+    assert index.overlap(np.array([[1, 2], [3, 4]]), np.array([[2, 1], [4, 5]])) == 0.75
     rows = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
-    (found,) = script.best(rows[:1], rows)
-    assert sorted(found.tolist()) == sorted(np.argsort(-(rows @ rows[0]))[: script.K].tolist())
+    (found,) = index.best(rows[:1], rows)
+    assert sorted(found.tolist()) == sorted(np.argsort(-(rows @ rows[0]))[: index.K].tolist())
 
 
 @pytest.mark.parametrize(
