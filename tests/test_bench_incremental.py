@@ -113,12 +113,18 @@ def test_a_tail_begins_again_when_it_is_short(script: ModuleType) -> None:
     assert tail.newest(2).users.tolist() == [0, 1]
 
 
-def test_lists_are_compared_as_sets(script: ModuleType) -> None:
+def test_lists_are_compared_whatever_the_order_of_ties(script: ModuleType) -> None:
     index = sys.modules["incremental_index"]
-    assert index.overlap(np.array([[1, 2], [3, 4]]), np.array([[2, 1], [4, 5]])) == 0.75
     rows = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
-    (found,) = index.best(rows[:1], rows)
-    assert sorted(found.tolist()) == sorted(np.argsort(-(rows @ rows[0]))[: index.K].tolist())
+    rows[30:] = rows[29]  # 21 rows alike
+    queries = np.stack([rows[29], -rows[29]])
+    order = np.argsort(-(queries @ rows.T), kind="stable")
+    assert sorted(index.best(queries[1:], rows)[0].tolist()) == sorted(order[1, : index.K].tolist())
+    assert index.overlap(order[:, : index.K], queries, rows) == 1
+    assert index.overlap(order[:, -index.K :], queries, rows) < 0.1
+    better = order[0, : int((rows[:29] @ rows[29] > rows[29] @ rows[29]).sum())]
+    other_ties = np.concatenate([better, np.arange(30, 50)])[: index.K]
+    assert index.overlap(other_ties[None], queries[:1], rows) == 1
 
 
 @pytest.mark.parametrize(
