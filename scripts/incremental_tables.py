@@ -74,6 +74,7 @@ def figures_of(result: dict[str, Any]) -> dict[str, str]:
     visits = result["visits"]["push with user features"]["one event"]
     return found | {
         "all vectors and rows anew from the graph, CPU s": f"{times['settle']['cpu']:.2f}",
+        "sorting the edges both ways into CSR, charged to nobody, CPU s": f"{times['sorted both ways']['cpu_p50']:.2f}",
         "sustained at batches of 1,000, events per CPU-second": f"{1000 / times['graphrec, batch']['cpu_p50']:,.0f}",
         "… with popularity and index rows": f"{1000 / times['visible, batch']['cpu_p50']:,.0f}",
         "… bounded mode, a twentieth of a message held back": bounded(result),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -32,6 +30,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = module_from_spec(spec)
     monkeypatch.setitem(sys.modules, loader.name, module)
     loader.exec_module(module)
+    monkeypatch.setattr(module, "SINGLES", 20)
     return module
 
 
@@ -39,20 +38,38 @@ def silent(stage: str, done: int, total: int) -> None:
     """No progress."""
 
 
-def test_one_command_measures_every_world(tmp_path: Path) -> None:
-    pairs = tmp_path / "data" / "lgcn-gowalla"
-    pairs.mkdir(parents=True)
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """A folder of data with a tiny LightGCN split: 200 users, 300 items."""
+    folder = tmp_path / "data" / "lgcn-gowalla"
+    folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for part in ("train", "test"):
         lines = [" ".join(map(str, [user, *rng.choice(300, 40, replace=False)])) for user in range(200)]
-        (pairs / f"{part}.txt").write_text("\n".join(lines))
-    out = tmp_path / "out"
-    command = [sys.executable, str(SCRIPTS / "bench_incremental"), "--quiet", "--out", str(out)]
-    command += ["--data", str(tmp_path / "data"), "--edges", "9000", "--batches", "4", "--rounds", "2"]
-    environment = os.environ | {"PYTHONPATH": str(SCRIPTS.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+        (folder / f"{part}.txt").write_text("\n".join(lines))
+    return folder.parent
+
+
+def test_one_command_measures_every_world(
+    script: ModuleType, pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = pairs.parent / "out"
+    command = ["bench_incremental", "--quiet", "--out", str(out), "--data", str(pairs)]
+    command += ["--edges", "9000", "--batches", "4", "--rounds", "2"]
+
+    def child(started: list[str], *, check: bool, env: dict[str, str]) -> None:
+        assert check
+        assert env["OMP_NUM_THREADS"] == "1"
+        assert started[:-2] == [sys.executable, str(SCRIPTS / "bench_incremental"), *command[1:]]
+        monkeypatch.setattr(sys, "argv", started[1:])
+        assert script.main() == 0
+        monkeypatch.setattr(sys, "argv", command)
+
+    monkeypatch.setattr(script.subprocess, "run", child)
+    monkeypatch.setattr(sys, "argv", command)
+    assert script.main() == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
     assert [result["world"] for result in found] == ["lgcn-gowalla, random order", "synthetic 9,000"]
     assert (found[0]["users"], found[0]["items"]) == (200, 300)
     for result in found:
@@ -61,10 +78,10 @@ def test_one_command_measures_every_world(tmp_path: Path) -> None:
         assert result["index"]["overlap_never_written"] < 1
         assert result["edges"] > result["edges_loaded"]
         assert result["batches"] == 4
-        assert {len(json.loads((out / f"{name}.json").read_text())) for name in ("lgcn-gowalla",)} == {len(result)}
         assert all(0 <= row["cpu_p50"] <= row["cpu_p99"] for row in result["times"].values())
+    assert json.loads((out / "lgcn-gowalla.json").read_text()) == found[0]
     table = (out / "incremental.md").read_text()
-    assert table in done.stderr
+    assert table in printed.err
     assert "### lgcn-gowalla, random order" in table
     assert table.count("| full recomputation: torch, ready CSR |") == 2
 
