@@ -28,14 +28,15 @@ ASKED = 500  # users whose lists are compared
 def follow_index(retriever: Retriever, tail: Tail, batches: int, rng: np.random.Generator) -> dict[str, Any]:
     """The index beside exact rows, and beside an index that is never written: lists of users seen in these events."""
     assert retriever.index is not None
+    assert retriever.propagation is not None
     retriever.settle()
     frozen, n_edges = exact_rows(retriever), retriever.graph.n_edges
     written = getattr(retriever.index, "writes", None)
     events, moved = 0, 0
     for _ in range(batches):
-        before = exact_rows(retriever)
+        before = retriever.propagation.item_vectors.copy()
         retriever.apply(*(batch := tail.next(BATCH)))
-        moved += int((exact_rows(retriever)[:, :-1] != before[:, :-1]).any(axis=1).sum())
+        moved += int((retriever.propagation.item_vectors != before).any(axis=1).sum())
         events += len(batch[0])
     users = np.unique(tail.newest(batches * BATCH).users)
     users = rng.choice(users, min(ASKED, len(users)), replace=False)

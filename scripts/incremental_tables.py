@@ -85,7 +85,8 @@ def figures_of(result: dict[str, Any]) -> dict[str, str]:
         "neighbours that two-way push visits for one event if users had features, mean / most": (
             f"{visits[0]:,.0f} / {visits[1]:,}"
         ),
-        f"largest difference to full recomputation in {result['batches']} batches: items / users (of length)": (
+        "batches of 1,000 followed": f"{result['batches']}",
+        "largest difference to full recomputation, items / users (length of a vector)": (
             "{items:.1e} / {users:.1e}".format(**result["largest_difference"]) + f" ({result['vector_length']:.2f})"
         ),
         "bytes a user / an item / an index row, beside the graph": (
