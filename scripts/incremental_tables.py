@@ -1,0 +1,152 @@
+"""The figures of bench_incremental as Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+CONTENDERS = (  # name in the table, name in the times
+    ("graphrec: graph and vectors", "graphrec"),
+    ("graphrec: … and popularity and index rows, visible", "visible"),
+    ("full recomputation: torch, ready CSR", "full"),
+    ("affected nodes: PyG SAGEConv, ready CSR", "affected"),
+    ("two-way push, ready CSR", "push"),
+    ("two-way push if users had features, ready CSR", "push with user features"),
+)
+PAPER = ((1e8, 3e6, 1e6), (1e9, 3e7, 1e7), (1e10, 3e8, 1e8))  # edges, users, items
+GIB = 1 << 30
+
+
+def as_markdown(results: list[dict[str, Any]]) -> str:
+    """Tables of each world, then those of all together."""
+    whole = [result for result in results if "index" in result]
+    parts = [part for result in whole for part in (f"### {result['world']}", contenders(result))]
+    parts += ["### Everything else, world by world", figures(results)]
+    if whole:
+        parts += ["### A larger graph, on paper", on_paper(whole[-1])]
+    return "\n\n".join(parts)
+
+
+def contenders(result: dict[str, Any]) -> str:
+    """One event, and a batch of 1,000: CPU and wall milliseconds, and how often it fits in a full recomputation."""
+    times, cells = result["times"], []
+    full = times["full"]["cpu_p50"]
+    for name, key in CONTENDERS:
+        row = [name]
+        for size in ("one event", "batch"):
+            time = times.get(f"{key}, {size}", times.get(key))
+            row += [milliseconds(time[field]) for field in ("cpu_p50", "cpu_p99", "wall_p50")]
+            row.append(f"{full / time['cpu_p50']:,.{0 if full > 9.5 * time['cpu_p50'] else 1}f}")
+        cells.append(row)
+    header = ["ms", "1 event, CPU p50", "p99", "wall p50", "full / this"]
+    header += ["1,000, CPU p50", "p99", "wall p50", "full / this"]
+    return table(header, cells)
+
+
+def figures(results: list[dict[str, Any]]) -> str:
+    """A column a world; a dash where a world was not asked."""
+    rows: dict[str, list[str]] = {}
+    for column, result in enumerate(results):
+        for name, value in figures_of(result).items():
+            rows.setdefault(name, ["–"] * len(results))[column] = value
+    return table(["", *(result["world"] for result in results)], [[name, *values] for name, values in rows.items()])
+
+
+def figures_of(result: dict[str, Any]) -> dict[str, str]:
+    """Name and figure, as they are printed."""
+    times, resident = result["times"], result["resident_bytes"]
+    found = {
+        "users, items": f"{result['users']:,}, {result['items']:,}",
+        "edges": f"{result['edges']:,}",
+        "largest degree of a user, an item": "{user:,}, {item:,}".format(**result["largest_degree"]),
+        "bulk insertion, events per CPU-second": f"{result['loaded_events'] / times['insert']['cpu']:,.0f}",
+        "bytes an edge, in the graph with its nodes": f"{result['bytes_per_edge']:.1f}",
+        "memory before, loaded, with all vectors, MiB": " / ".join(
+            f"{size / 2**20:,.0f}" for size in resident.values()
+        ),
+    }
+    if "index" not in result:
+        batch, one = times["graph alone, batch"], times["graph alone, one event"]
+        return found | {
+            "graph alone, batches of 1,000: events per CPU-second": f"{1000 / batch['cpu_p50']:,.0f}",
+            "graph alone, one event, p50 / p99, CPU us": microseconds(one),
+        }
+    index, node, theirs = result["index"], result["bytes_per_node"], result["networkx"]
+    visits = result["visits"]["push with user features"]["one event"]
+    return found | {
+        "all vectors and rows anew from the graph, CPU s": f"{times['settle']['cpu']:.2f}",
+        "sorting the edges both ways into CSR, charged to nobody, CPU s": f"{times['sorted both ways']['cpu_p50']:.2f}",
+        "sustained at batches of 1,000, events per CPU-second": f"{1000 / times['graphrec, batch']['cpu_p50']:,.0f}",
+        "… with popularity and index rows": f"{1000 / times['visible, batch']['cpu_p50']:,.0f}",
+        "… bounded mode, a twentieth of a message held back": bounded(result),
+        "event to visible, p50 / p99, CPU us": microseconds(times["visible, one event"]),
+        "user vector, p50 / p99, CPU us": microseconds(times["user vector"]),
+        "a user's 20 nearest items, p50 / p99, CPU us": microseconds(times["search"]),
+        "items that one event moves": f"{result['items_moved']['one event']:.0f}",
+        "neighbours that two-way push visits for one event if users had features, mean / most": (
+            f"{visits[0]:,.0f} / {visits[1]:,}"
+        ),
+        "batches of 1,000 followed": f"{result['batches']}",
+        "largest difference to full recomputation, items / users (length of a vector)": (
+            "{items:.1e} / {users:.1e}".format(**result["largest_difference"]) + f" ({result['vector_length']:.2f})"
+        ),
+        "bytes a user / an item / an index row, beside the graph": (
+            f"{node['user']:,.0f} / {node['item']:,.0f} / {node['index row']:,.0f}"
+        ),
+        "networkx: bytes an edge": f"{theirs['bytes_per_edge']:.0f}",
+        "networkx: insertion, events per CPU-second (ours beside it)": (
+            f"{theirs['events'] / times['networkx']['cpu']:,.0f} "
+            f"({theirs['events'] / times['graph beside networkx']['cpu']:,.0f})"
+        ),
+        "index: growth of the graph while it was followed": f"{index['growth']:.1%}",
+        "index: rows that moved, rows written, per event": (
+            f"{index['moved_rows_per_event']:.1f}, {optional(index['written_rows_per_event'], '.2f')}"
+        ),
+        "index: overlap@20 with exact lists": f"{index['overlap']:.4f}",
+        "index: overlap@20 if nothing were ever written, no vector": (
+            f"{index['overlap_never_written']:.4f}, {index['overlap_vectors_never_written']:.4f}"
+        ),
+        "index: lists proved exact": optional(index["certified"], ".1%"),
+    }
+
+
+def on_paper(result: dict[str, Any]) -> str:
+    """Memory of graphs that were not measured, computed from the bytes that were."""
+    node, cells = result["bytes_per_node"], []
+    for edges, users, items in PAPER:
+        graph = edges * result["bytes_per_edge"]
+        vectors = users * node["user"] + items * (node["item"] + node["index row"])
+        sizes = [f"{size / GIB:,.1f}" for size in (graph, vectors, graph + vectors)]
+        cells.append([f"{edges:,.0f}", f"{users:,.0f}", f"{items:,.0f}", *sizes])
+    return table(["edges", "users", "items", "graph, GiB", "vectors and index, GiB", "together"], cells)
+
+
+def milliseconds(seconds: float) -> str:
+    """Three digits."""
+    return f"{seconds * 1e3:,.{max(0, 2 - len(str(int(seconds * 1e3))) + (seconds < 1e-3) + 1)}f}"
+
+
+def microseconds(time: dict[str, float]) -> str:
+    """Median and 99th percentile of CPU time."""
+    return f"{time['cpu_p50'] * 1e6:,.0f} / {time['cpu_p99'] * 1e6:,.0f}"
+
+
+def bounded(result: dict[str, Any]) -> str:
+    """Events a CPU-second, the error beside its bound, and what making everything exact again takes."""
+    if result["bounded"] is None:
+        return "not yet"
+    held_back, times = result["bounded"], result["times"]
+    return (
+        f"{1000 / times['bounded, batch']['cpu_p50']:,.0f}; error {held_back['largest_error']:.1e}"
+        f" of {held_back['epsilon']:.1e}; exact again in {times['drain']['cpu'] * 1e3:,.0f} ms"
+    )
+
+
+def optional(value: float | None, form: str) -> str:
+    """What cannot be measured yet says so."""
+    return "not yet" if value is None else format(value, form)
+
+
+def table(header: list[str], cells: list[list[str]]) -> str:
+    """A Markdown table; the first column is text."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *cells])
