@@ -31,7 +31,7 @@ def follow_index(retriever: Retriever, tail: Tail, batches: int, rng: np.random.
     assert retriever.propagation is not None
     retriever.settle()
     frozen, n_edges = exact_rows(retriever), retriever.graph.n_edges
-    written = getattr(retriever.index, "writes", None)
+    written = retriever.index.writes
     events, moved = 0, 0
     for _ in range(batches):
         before = retriever.propagation.item_vectors.copy()
@@ -43,27 +43,17 @@ def follow_index(retriever: Retriever, tail: Tail, batches: int, rng: np.random.
     queries = np.array([retriever.query(int(user)) for user in users])
     exact = exact_rows(retriever)
     half_frozen = np.hstack([frozen[:, :-1], exact[:, -1:]])
-    found, certified = index_lists(retriever, queries)
-    rewritten = None if written is None else retriever.index.writes - written
+    found = retriever.index.search(queries, K)
     return {
         "events": events,
         "growth": retriever.graph.n_edges / n_edges - 1,
         "moved_rows_per_event": moved / events,
-        "written_rows_per_event": None if rewritten is None else rewritten / events,
-        "overlap": overlap(found, queries, exact),
+        "written_rows_per_event": (retriever.index.writes - written) / events,
+        "overlap": overlap(found.numbers, queries, exact),
         "overlap_never_written": overlap(best(queries, frozen), queries, exact),
         "overlap_vectors_never_written": overlap(best(queries, half_frozen), queries, exact),
-        "certified": certified,
+        "certified": float(np.mean(found.certified)),
     }
-
-
-def index_lists(retriever: Retriever, queries: Float32) -> tuple[NDArray[Any], float | None]:
-    """K items of each query, and which share of the lists the index proved exact, None where it proves nothing."""
-    assert retriever.index is not None
-    found = retriever.index.search(queries, K)
-    if hasattr(found, "certified"):
-        return found.numbers, float(np.mean(found.certified))
-    return found[1], None
 
 
 def exact_rows(retriever: Retriever) -> Float32:
