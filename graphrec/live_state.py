@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphrec.embedding.embedding_model import EmbeddingModel
+from graphrec.embedding.overload import held_back
+from graphrec.embedding.scrubber import Scrubber
 from graphrec.embedding.spectral import fold_in_items, known_rows
 from graphrec.errors import GenerationError, NotTrainedError
 from graphrec.events.catalogue import Catalogue
@@ -23,6 +25,7 @@ from graphrec.ranking.ranker import Ranker
 from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.cold_items import ColdItems, ColdModel
 from graphrec.retrieval.retriever import DAY, Retriever
+from graphrec.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graphrec.config import Config
+    from graphrec.embedding.scrubber import Scrubbed
     from graphrec.events.store import EventStore
     from graphrec.generation import Generation, Generations
 
@@ -37,8 +41,10 @@ if TYPE_CHECKING:
     Float64 = NDArray[np.float64]
     Encode = Callable[[Sequence[str]], Float32]
     Progress = Callable[[str, int, int], None]
+    TakeIn = Callable[[NDArray[np.int32], NDArray[np.int32], Float64, NDArray[np.int64]], None]
 
 _BATCH = 20_000  # events applied at once when catching up
+_SLICE = 250  # events in a patient turn: two or three milliseconds
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,10 @@ class Learned:
 
 
 class LiveState:
-    """Vocabularies, catalogue, graph, vectors and index of one log; one writer.
+    """Vocabularies, catalogue, graph, vectors and index of one log.
+
+    One writer at a time calls what changes it, from any thread; readers of other threads hold a reading turn
+    (`turns.reading()`) while they look, and see whole slices of events only.
 
     Args:
         config: settings.
@@ -122,7 +131,9 @@ class LiveState:
         self.users, self.items, self.catalogue = Vocabulary(), Vocabulary(), Catalogue()
         self.learned = learned
         self.offset = 0
-        self._changed: set[int] = set()  # items whose text is not in `texts` yet
+        self.manifest: Manifest | None = None  # of the generation that it is, None before it is published
+        self.turns = Turns()
+        self._scrubber: Scrubber | None = None
         self._store = store
         self._encode = encode
         self.texts = np.zeros((0, 0), np.float32)
@@ -153,56 +164,103 @@ class LiveState:
             self.offset = snapshot.manifest.offset
             self.retriever.settle()
 
-    def refresh(self, progress: Progress | None = None) -> int:
-        """Apply what the store has and this state has not; returns the number of events."""
+    def refresh(self, progress: Progress | None = None, *, patient: bool = False) -> int:
+        """Apply what the store has and this state has not; returns the number of events.
+
+        Afterwards everything is exact. A patient refresh is for a state that others are asking all the while: it takes
+        short turns, and while many events wait, users hold back what is short (`overload`) until `drain` sends it.
+        """
         target = self._store.offset  # nodes are written with their events, so those read below include all it names
         self._follow_nodes()
-        weights = self.kind_weights()
-        tail, applied = target - self.offset, 0
-        bulk = tail > max(_BATCH, self.retriever.graph.n_edges // 4)  # then one full pass costs less
-        take_in = self.retriever.absorb if bulk else self.retriever.apply
-        for events in self._store.scan(self.offset, target, chunk=_BATCH):
-            take_in(events.users, events.items, weights[events.kinds], events.timestamps)
-            self.offset = int(events.offsets[-1])
-            applied += len(events)
-            if progress is not None:
-                progress("graph", applied, tail)
-        if bulk:
-            self.retriever.settle()
+        if patient:
+            return self._apply(target, self.retriever.apply, _SLICE, progress)
+        if self.retriever.propagation is not None:
+            self.retriever.propagation.epsilon = 0.0
+        if target - self.offset > max(_BATCH, self.retriever.graph.n_edges // 4):  # then one full pass costs less
+            with self.turns.writing():
+                applied = self._apply(target, self.retriever.absorb, _BATCH, progress)
+                self.retriever.settle()
+            return applied
+        applied = self._apply(target, self.retriever.apply, _BATCH, progress)
+        self.drain()
         return applied
 
-    def _follow_nodes(self) -> None:
-        """Learn new users, new items and changed texts; what an interrupted encoder leaves is done the next time."""
-        self.users.extend(self._store.users(len(self.users)))
-        self.items.extend(self._store.items(len(self.items)))
-        self._changed.update(self.catalogue.update(self._store.catalogue(self.catalogue.offset)))
-        self.retriever.grow_users(len(self.users))
-        new = np.arange(self.retriever.n_items, len(self.items))
-        if self.learned is None:
-            self.retriever.add_items(np.zeros((len(new), 0), np.float32))
-            self._changed.clear()
-            return
-        old = np.array(sorted(number for number in self._changed if number < self.retriever.n_items), np.int32)
-        if not len(old) and not len(new):
-            return
-        texts = self._text_vectors(np.concatenate([old, new]))
-        self.texts = np.vstack([self.texts, texts[len(old) :]])
-        self.texts[old] = texts[: len(old)]
-        self._changed.clear()
-        self.retriever.add_items(self._features(new), self._centred(new))
-        if len(old):
-            self.retriever.change_items(old, self._features(old), self._centred(old))
-            if self.cold is not None:
-                self.cold.forget(old)
+    def _apply(self, target: int, take_in: TakeIn, size: int, progress: Progress | None) -> int:
+        """Take the events up to an offset in, so many in a turn; returns how many there were."""
+        weights, before, propagation = self.kind_weights(), self.offset, self.retriever.propagation
+        for events in self._store.scan(before, target, chunk=_BATCH):
+            if size < _BATCH and propagation is not None:
+                share = held_back(target - self.offset)
+                propagation.epsilon = share * propagation.message_length if share else 0.0
+            of_kinds = weights[events.kinds]
+            for start in range(0, len(events), size):
+                some = slice(start, start + size)
+                with self.turns.writing():
+                    take_in(events.users[some], events.items[some], of_kinds[some], events.timestamps[some])
+                    self.offset = int(events.offsets[some][-1])
+            if progress is not None:
+                progress("graph", self.offset - before, target - before)
+        return self.offset - before
 
-    def all_text_vectors(self) -> Float32:
-        """Text vectors of all items, float32 (n_items, t); t = 0 where no item has a text."""
-        texts = [self.catalogue.text(number) for number in range(len(self.items))]
+    def drain(self, visits: int | None = None) -> None:
+        """Have users send what they hold back, the most first, walking so many edges, all if None."""
+        propagation = self.retriever.propagation
+        if propagation is not None and propagation.largest_residual > 0:
+            with self.turns.writing():
+                propagation.epsilon = 0.0
+                self.retriever.drain(visits)
+
+    def scrub(self, visits: int) -> Scrubbed | None:
+        """Form the sums of the next nodes anew, walking about so many edges; None where there is no model."""
+        if self.retriever.propagation is None:
+            return None
+        if self._scrubber is None:
+            self._scrubber = Scrubber(self.retriever.propagation)
+        with self.turns.writing():
+            found = self._scrubber.step(self.retriever.graph, visits)
+            self.retriever.show(found.touched)
+        return found
+
+    def _follow_nodes(self) -> None:
+        """Learn new users, new items and changed texts, all of them in one turn, or none where encoding fails."""
+        rows = self._store.catalogue(self.catalogue.offset)  # before the items, so that it names none of them too many
+        users, items = self._store.users(len(self.users)), self._store.items(len(self.items))
+        if not (rows or users or items):
+            return
+        changed = self.catalogue.changed_texts(rows)
+        first = len(self.items)
+        new = np.arange(first, first + len(items))
+        old = np.array([number for number in changed if number < first], np.int32)
+        texts = np.zeros((0, 0), np.float32)
+        if self.learned is not None:  # encoded before the turn: it takes a while
+            wanted = np.concatenate([old, new]).tolist()
+            texts = self._text_vectors([changed.get(number, "") for number in wanted])
+        with self.turns.writing():
+            self.users.extend(users)
+            self.items.extend(items)
+            self.catalogue.update(rows)
+            self.retriever.grow_users(len(self.users))
+            if self.learned is None:
+                self.retriever.add_items(np.zeros((len(new), 0), np.float32))
+                return
+            if len(new):
+                self.texts = np.vstack([self.texts, texts[len(old) :]])
+                self.retriever.add_items(self._features(new), self._centred(new))
+            if len(old):
+                self.texts = self.texts.copy()  # who has the old one keeps it
+                self.texts[old] = texts[: len(old)]
+                self.retriever.change_items(old, self._features(old), self._centred(old))
+                if self.cold is not None:
+                    self.cold.forget(old)
+
+    def all_text_vectors(self, n_items: int | None = None) -> Float32:
+        """Text vectors of the first items, all if None, float32 (n_items, t); t = 0 where no item has a text."""
+        with self.turns.reading():
+            texts = [self.catalogue.text(number) for number in range(len(self.items) if n_items is None else n_items)]
         return self._encode(texts) if any(texts) else np.zeros((len(texts), 0), np.float32)
 
-    def _text_vectors(self, numbers: NDArray[np.integer]) -> Float32:
+    def _text_vectors(self, texts: list[str]) -> Float32:
         """As wide as those that were learned from: zero where there were none."""
-        texts = [self.catalogue.text(number) for number in numbers.tolist()]
         width = self.texts.shape[1]
         return self._encode(texts) if width and any(texts) else np.zeros((len(texts), width), np.float32)
 
@@ -252,16 +310,19 @@ class LiveState:
             metrics=metrics,
         )
         learned = replace(self.learned, texts=self.texts)
-        return generations.publish(
+        self.manifest = generations.publish(
             draft, learned.weights(), {**learned.arrays(), **self._snapshot_arrays()}, index.save
         )
+        return self.manifest
 
     def rebuilt(self, progress: Progress | None = None) -> LiveState:
         """A second state of the same weights, derived from the log's first event on, later items folded in."""
         if self.learned is None:
             raise NotTrainedError("this workspace has no trained generation yet", way_out="graphrec train")
-        learned = replace(self.learned, texts=self.texts, basis_items=self._folded_in(self.learned))
-        state = LiveState(self.config, self._store, self._encode, learned, catalogue_offset=self.catalogue.offset)
+        with self.turns.reading():
+            learned = replace(self.learned, texts=self.texts, basis_items=self._folded_in(self.learned))
+            catalogue_offset = self.catalogue.offset
+        state = LiveState(self.config, self._store, self._encode, learned, catalogue_offset=catalogue_offset)
         state.refresh(progress)
         return state
 
@@ -286,7 +347,7 @@ def snapshot_settings(config: Config, choices: Choices) -> dict[str, Any]:
 
 def open_state(
     config: Config, store: EventStore, encode: Encode, generations: Generations, warn: Callable[[str], None]
-) -> tuple[LiveState, Manifest | None]:
+) -> LiveState:
     """The state of the newest generation that fits store and settings, before `refresh`; of no model if none does."""
     for generation in generations.valid(warn):
         manifest = generation.manifest
@@ -296,10 +357,12 @@ def open_state(
                 raise GenerationError("the store is not the one it was made from", got="a shorter log")
             if learned.texts.shape[1] and manifest.text_model != text_model(config):
                 raise GenerationError("the settings name another text model", got=text_model(config))
-            return LiveState(config, store, encode, learned, generation), manifest
+            state = LiveState(config, store, encode, learned, generation)
+            state.manifest = manifest
+            return state
         except GenerationError as error:
             warn(f"generation {manifest.number} is skipped: {error.problem} ({error.got})")
-    return LiveState(config, store, encode), None
+    return LiveState(config, store, encode)
 
 
 def text_model(config: Config) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
@@ -16,20 +17,22 @@ from graphrec.embedding.text_cache import TextCache, encode_cached
 from graphrec.embedding.text_encoder import TextEncoder
 from graphrec.errors import GraphrecError, InputError, NotTrainedError, UnknownItemError
 from graphrec.generation import Generations
-from graphrec.live_state import Learned, open_state
+from graphrec.live_state import open_state
 from graphrec.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import networkx as nx
     from numpy.typing import NDArray
     from torch_geometric.data import HeteroData
 
+    from graphrec.embedding.scrubber import Scrubbed
     from graphrec.events.interactions import Interactions
     from graphrec.graph.interaction_graph import InteractionGraph
     from graphrec.graph.vocabulary import Vocabulary
+    from graphrec.live_state import LiveState
     from graphrec.retrieval.retriever import Retriever
     from graphrec.retrieval.text_search import TextSearch
 
@@ -44,17 +47,17 @@ class OpenWorkspace:
 
     def __init__(self, opened: Workspace, progress: Progress | None = None) -> None:
         self.workspace = opened
-        self._lock = threading.RLock()
+        self._one_writer = threading.RLock()
         self._store = opened.open_store()
         self._encoder = TextEncoder(opened.config.text)
         self._cache = TextCache(opened.directory)
         self._generations = Generations(opened.directory)
-        self._text_search: TextSearch | None = None
+        self._text_search: tuple[object, TextSearch] | None = None  # and what it was made of
         self._progress = progress
         self._half_applied = False
+        self._making = False  # a generation of our own, whose state takes its place without being read again
         try:
             self._reopen()
-            self.refresh()
         except BaseException:
             self._store.close()
             raise
@@ -82,31 +85,52 @@ class OpenWorkspace:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def refresh(self) -> int:
+    def refresh(self, *, patient: bool = False) -> int:
         """Apply what the store has and this object has not, whoever wrote it; returns the number of events.
 
-        A generation that another process has published since takes the place of this object's.
+        A generation that another process has published since takes the place of this object's. `patient` is for a state
+        that is asked all the while (`LiveState.refresh`, `graphrec.follower`).
         """
-        with self._lock:
-            if self._half_applied or self._generations.current() != self._pointer:
+        with self._one_writer:
+            if self._half_applied or not (self._making or self._generations.current() == self._pointer):
                 self._reopen()
             try:
-                applied = self._state.refresh(self._progress)
+                return self._state.refresh(self._progress, patient=patient)
             except GraphrecError:  # between batches: the next refresh goes on from there
                 raise
             except BaseException:
                 self._half_applied = True
                 raise
-            self._text_search = None
-            return applied
+
+    def drain(self, visits: int | None = None) -> None:
+        """Make item vectors exact again where a patient refresh left them within a bound; see `LiveState.drain`."""
+        with self._one_writer:
+            self._state.drain(visits)
+
+    def scrub(self, visits: int) -> Scrubbed | None:
+        """Hold the next running sums against new ones, and repair what is damaged; see `LiveState.scrub`."""
+        with self._one_writer:
+            return self._state.scrub(visits)
+
+    @property
+    def held_back(self) -> float:
+        """How far any item vector may be from the exact one, a length; 0 = exact, infinite = a text has changed."""
+        propagation = self._state.retriever.propagation
+        return 0.0 if propagation is None else propagation.largest_residual
 
     def _reopen(self) -> None:
-        """Take the state of the newest valid generation, before the tail of the log."""
-        self._pointer = self._generations.current()
-        self._state, self._generation = open_state(
-            self.workspace.config, self._store, self._encode, self._generations, _log.warning
-        )
-        self._half_applied = False
+        """Take the state of the newest valid generation, up to where its log ends now."""
+        pointer = self._generations.current()
+        state = open_state(self.workspace.config, self._store, self._encode, self._generations, _log.warning)
+        state.refresh(self._progress)
+        self._state, self._pointer, self._half_applied = state, pointer, False
+
+    @contextmanager
+    def _reading(self) -> Iterator[LiveState]:
+        """The live state, which nobody changes meanwhile."""
+        state = self._state
+        with state.turns.reading():
+            yield state
 
     # -- what can be seen ---------------------------------------------------------------------------------------------
 
@@ -118,7 +142,7 @@ class OpenWorkspace:
     @property
     def generation(self) -> int | None:
         """Number of the live generation, None before the first training."""
-        return None if self._generation is None else self._generation.number
+        return generation_of(self._state)
 
     @property
     def users(self) -> Vocabulary:
@@ -144,61 +168,60 @@ class OpenWorkspace:
         """The live graph for PyTorch Geometric, by node number; items carry their features once there is a model."""
         from graphrec.graph.export import to_pyg
 
-        with self._lock:
-            return to_pyg(self.graph, None if self._state.learned is None else self._state.item_features())
+        with self._reading() as state:
+            return to_pyg(state.retriever.graph, None if state.learned is None else state.item_features())
 
     def to_networkx(self, node_limit: int | None = None) -> nx.Graph[tuple[str, str]]:
         """The live graph for networkx, nodes ("user", id) and ("item", id); `node_limit` keeps the best connected."""
         from graphrec.graph.export import to_networkx
 
-        with self._lock:
-            return to_networkx(self.graph, self.users, self.items, node_limit)
+        with self._reading() as state:
+            return to_networkx(state.retriever.graph, state.users, state.items, node_limit)
 
     def title(self, item: str) -> str:
         """What the catalogue calls an item; empty where it does not. Raises UnknownItemError."""
-        return self._state.catalogue.title(self._item_number(item))
+        with self._reading() as state:
+            return state.catalogue.title(item_number(state, item))
 
     def log(self) -> Interactions:
         """Every event that counts in the answers, by node number, in the order of time; raises InputError if none."""
         from graphrec.training.trainer import log_of
 
-        with self._lock:
-            return log_of(self._state, self._store)
+        return log_of(self._state, self._store)
 
     def text_vectors(self) -> Float32:
         """Text vectors of all items, float32 (n, t); a zero row = no text, t = 0 = no texts at all."""
-        with self._lock:
-            return self._state.all_text_vectors()
+        return self._state.all_text_vectors()
 
     def item_vectors(self) -> tuple[list[str], Float32]:
         """All item ids and their GraphSAGE vectors of length one, float32 (n, d), a copy; raises NotTrainedError."""
-        with self._lock:
-            return list(self._state.items), self._unit_item_vectors()
+        with self._reading() as state:
+            return list(state.items), unit_item_vectors(state)
 
     def user_vector(self, user: str) -> Float32:
         """The user's GraphSAGE vector of length one, float32 (d,), from the newest events; zeros without a history.
 
         Raises NotTrainedError.
         """
-        with self._lock:
-            learned = self._learned()
-            query = self._state.retriever.query(self._user_number(user))
+        with self._reading() as state:
+            if state.learned is None:
+                raise _not_trained()
+            query = state.retriever.query(user_number(state, user))
             if query is None:
-                return np.zeros(learned.model.sage.dimensions, np.float32)
+                return np.zeros(state.learned.model.sage.dimensions, np.float32)
             vector: Float32 = unit_rows(query[None, :-1])[0]
             return vector
 
     def state_digest(self) -> str:
         """SHA-256 over vocabulary, graph, catalogue and generation; see `graphrec.digest`."""
-        with self._lock:
-            state = self._state
-            generation = "none" if self._generation is None else self._generation.digest
+        with self._reading() as state:
+            generation = "none" if state.manifest is None else state.manifest.digest
             return state_digest(state.users, state.items, state.retriever.graph, state.catalogue, generation)
 
     def status(self) -> Status:
         """Counts, time span, the live generation and what came since."""
-        with self._lock:
-            counts, span, live, state = self._store.counts(), self._store.time_span, self._generation, self._state
+        with self._reading() as state:
+            counts, span, live = self._store.counts(), self._store.time_span, state.manifest
             return Status(
                 directory=str(self.workspace.directory),
                 events=counts.events,
@@ -208,7 +231,7 @@ class OpenWorkspace:
                 offset=state.offset,
                 first_event=None if span is None else _iso(span[0]),
                 last_event=None if span is None else _iso(span[1]),
-                generation=self.generation,
+                generation=generation_of(state),
                 generation_offset=None if live is None else live.offset,
                 generation_made=None if live is None else live.created,
                 events_since=state.offset - (0 if live is None else live.offset),
@@ -217,34 +240,6 @@ class OpenWorkspace:
             )
 
     # -- inside -------------------------------------------------------------------------------------------------------
-
-    def _user_number(self, user: str) -> int:
-        """Node number; one past the last for an unknown user, which nothing is known of."""
-        _check_id("user", user)
-        number = self._state.users.number(user)
-        return len(self._state.users) if number is None else number
-
-    def _item_number(self, item: str) -> int:
-        _check_id("item", item)
-        number = self._state.items.number(item)
-        if number is None:
-            raise UnknownItemError(
-                f"there is no item {item!r}",
-                expected="an item that an event or the catalogue has named",
-                way_out="graphrec ingest --items adds to the catalogue",
-            )
-        return number
-
-    def _learned(self) -> Learned:
-        if self._state.learned is None:
-            raise NotTrainedError("this workspace has no trained generation yet", way_out="graphrec train")
-        return self._state.learned
-
-    def _unit_item_vectors(self) -> Float32:
-        propagation = self._state.retriever.propagation
-        if propagation is None:
-            raise NotTrainedError("this workspace has no trained generation yet", way_out="graphrec train")
-        return unit_rows(propagation.item_vectors)
 
     def _encode(self, texts: Sequence[str]) -> Float32:
         vectors, _ = encode_cached(
@@ -255,6 +250,42 @@ class OpenWorkspace:
     def _tell(self, stage: str, done: int, total: int) -> None:
         if self._progress is not None:
             self._progress(stage, done, total)
+
+
+def generation_of(state: LiveState) -> int | None:
+    """Number of the generation that a state is of, None before the first training."""
+    return None if state.manifest is None else state.manifest.number
+
+
+def user_number(state: LiveState, user: str) -> int:
+    """Node number; one past the last for an unknown user, which nothing is known of."""
+    _check_id("user", user)
+    number = state.users.number(user)
+    return len(state.users) if number is None else number
+
+
+def item_number(state: LiveState, item: str) -> int:
+    """Node number; raises UnknownItemError."""
+    _check_id("item", item)
+    number = state.items.number(item)
+    if number is None:
+        raise UnknownItemError(
+            f"there is no item {item!r}",
+            expected="an item that an event or the catalogue has named",
+            way_out="graphrec ingest --items adds to the catalogue",
+        )
+    return number
+
+
+def unit_item_vectors(state: LiveState) -> Float32:
+    """GraphSAGE vectors of length one of all items, float32 (n, d), a copy; raises NotTrainedError."""
+    if state.retriever.propagation is None:
+        raise _not_trained()
+    return unit_rows(state.retriever.propagation.item_vectors)
+
+
+def _not_trained() -> NotTrainedError:
+    return NotTrainedError("this workspace has no trained generation yet", way_out="graphrec train")
 
 
 def _check_id(node: str, key: object) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from graphrec.answers import BuildReport, Explanation, IngestReport, Reason, Recommendation, Recommendations
 from graphrec.embedding.node_features import unit_rows
 from graphrec.errors import InputError
-from graphrec.open_workspace import OpenWorkspace
+from graphrec.open_workspace import OpenWorkspace, generation_of, item_number, unit_item_vectors, user_number
 from graphrec.ranking.explanation import evidence
 from graphrec.ranking.ranker import head_for, ranked
 from graphrec.retrieval.cold_items import TEXT, TEXT_SOURCE
@@ -40,10 +40,10 @@ _TASTE = 0.1  # weight of the taste beside the cosine of the texts
 
 
 class Recommender(OpenWorkspace):
-    """A workspace, opened: ingest events, train, ask. Safe to share between threads, which take turns.
+    """A workspace, opened: ingest events, train, ask. Safe to share between threads: questions run side by side.
 
     `Recommender.open("shop")`, or `Recommender.create("shop")` for a new one; a context manager. What other processes
-    bring into the store becomes visible by `refresh`.
+    bring into the store becomes visible by `refresh`, or all by itself under a `graphrec.follower.Follower`.
     """
 
     # -- the way of an event ------------------------------------------------------------------------------------------
@@ -67,19 +67,18 @@ class Recommender(OpenWorkspace):
 
         Raises InputError when a source cannot be read at all; a bad row goes to the quarantine instead.
         """
-        with self._lock:
-            report = ingest(
-                self.workspace,
-                self._store,
-                events,
-                items=items,
-                users=users,
-                columns=columns,
-                item_columns=item_columns,
-                progress=self._progress,
-            )
-            self.refresh()
-            return report
+        report = ingest(
+            self.workspace,
+            self._store,
+            events,
+            items=items,
+            users=users,
+            columns=columns,
+            item_columns=item_columns,
+            progress=self._progress,
+        )
+        self.refresh()
+        return report
 
     # -- the way of a question ----------------------------------------------------------------------------------------
 
@@ -98,9 +97,9 @@ class Recommender(OpenWorkspace):
         so. `exclude` names items that must not be shown. Raises InputError for k below one.
         """
         _check_k(k)
-        with self._lock:
-            state, retriever = self._state, self._state.retriever
-            row = self._user_number(user)
+        with self._reading() as state:
+            retriever = state.retriever
+            row = user_number(state, user)
             hidden = state.items.numbers(exclude)
             hidden = hidden[hidden >= 0]
             if not include_seen:
@@ -120,7 +119,7 @@ class Recommender(OpenWorkspace):
                     title=state.catalogue.title(item),
                     score=float(score),
                     sources=tuple(name for bit, name in _SOURCES.items() if sources & bit),
-                    reasons=self._reasons(row, item) if reasons else (),
+                    reasons=_reasons(state, row, item) if reasons else (),
                 )
                 for item, score, sources in zip(numbers.tolist(), scores.tolist(), offered.tolist(), strict=True)
             )
@@ -129,7 +128,7 @@ class Recommender(OpenWorkspace):
                 notes.append(f"{'no history' if user in state.users else 'unknown user'}: recently popular items")
             if len(shown) < k:
                 notes.append(f"{len(shown)} of the {k} asked for qualify")
-            return self._list(user, shown, personal=personal, note="; ".join(notes))
+            return _list(state, user, shown, personal=personal, note="; ".join(notes))
 
     def similar(self, item: str, k: int = 10) -> Recommendations:
         """The k items whose GraphSAGE vectors point most nearly the same way.
@@ -137,13 +136,13 @@ class Recommender(OpenWorkspace):
         Raises UnknownItemError, NotTrainedError.
         """
         _check_k(k)
-        with self._lock:
-            number = self._item_number(item)
-            vectors = self._unit_item_vectors()
+        with self._reading() as state:
+            number = item_number(state, item)
+            vectors = unit_item_vectors(state)
             cosines = vectors @ vectors[number]
             best = np.argsort(-cosines, kind="stable")
             best = best[best != number][:k]
-            return self._list(None, self._plain(best, cosines[best]), personal=False)
+            return _list(state, None, _plain(state, best, cosines[best]), personal=False)
 
     def search(self, text: str, k: int = 10, *, user: str | None = None) -> Recommendations:
         """The k items whose texts are nearest in meaning; a user's taste re-orders what is about equally near.
@@ -153,25 +152,32 @@ class Recommender(OpenWorkspace):
         _check_k(k)
         if not text.strip():
             raise InputError("there is nothing to search for", expected="a text", got=repr(text))
-        with self._lock:
-            state = self._state
-            if self._text_search is None:
-                self._text_search = TextSearch(state.texts if state.texts.size else state.all_text_vectors())
-            if not len(self._text_search):
-                return self._list(user, (), personal=False, note="no item has a text")
-            found, scores = self._text_search.search(self._encoder.encode([text])[0], max(k, _SEARCH_POOL))
-            taste = None if user is None else state.retriever.query(self._user_number(user))
+        question = self._encoder.encode([text])[0]  # before the turn: it takes longer than all the rest
+        with self._reading() as state:
+            texts = self._texts_of(state)
+            if not len(texts):
+                return _list(state, user, (), personal=False, note="no item has a text")
+            found, scores = texts.search(question, max(k, _SEARCH_POOL))
+            taste = None if user is None else state.retriever.query(user_number(state, user))
             if taste is not None and state.retriever.index is not None:
                 liking = state.retriever.vectors(found) @ taste[:-1]
                 scores = scores + _TASTE * liking / max(float(np.abs(liking).max(initial=0)), 1e-9)
             best = np.argsort(-scores, kind="stable")[:k]
-            return self._list(user, self._plain(found[best], scores[best]), personal=taste is not None)
+            return _list(state, user, _plain(state, found[best], scores[best]), personal=taste is not None)
+
+    def _texts_of(self, state: LiveState) -> TextSearch:
+        """What finds the present texts of a state; made when it is first asked for."""
+        made_of = state, state.catalogue.offset, len(state.items)
+        kept = self._text_search
+        if kept is None or kept[0] != made_of:
+            texts = state.texts if state.texts.size else state.all_text_vectors()
+            self._text_search = kept = made_of, TextSearch(texts)
+        return kept[1]
 
     def explain(self, user: str, item: str) -> Explanation:
         """Why an item suits a user, in paths of the graph; raises UnknownItemError."""
-        with self._lock:
-            number, row = self._item_number(item), self._user_number(user)
-            retriever = self._state.retriever
+        with self._reading() as state:
+            number, row, retriever = item_number(state, item), user_number(state, user), state.retriever
             query = retriever.query(row)
             cosine = None
             if query is not None and retriever.index is not None:
@@ -179,55 +185,24 @@ class Recommender(OpenWorkspace):
             return Explanation(
                 user=user,
                 item=item,
-                title=self._state.catalogue.title(number),
-                reasons=self._reasons(row, number, limit=5),
+                title=state.catalogue.title(number),
+                reasons=_reasons(state, row, number, limit=5),
                 cosine=cosine,
                 popularity_rank=evidence(retriever, row, number, limit=0).popularity_rank,
             )
-
-    def _reasons(self, user: int, item: int, limit: int = _REASONS) -> tuple[Reason, ...]:
-        """Sentences for a pair of node numbers: paths first, then what a cold item is like, then how popular it is."""
-        state = self._state
-        found = evidence(state.retriever, user, item, limit)
-        reasons = []
-        for path in found.paths:
-            name = state.catalogue.title(path.seed) or state.items.key(path.seed)
-            others = "1 other user" if path.witnesses == 1 else f"{path.witnesses} other users"
-            reasons.append(Reason(f"you had {name}; {others} had both", state.items.key(path.seed), path.witnesses))
-        if len(reasons) < limit and state.cold is not None and state.cold.is_cold(item):
-            seed = state.cold.nearest(user, item)
-            if seed is not None:
-                name = state.catalogue.title(seed) or state.items.key(seed)
-                reasons.append(Reason(f"new here; its text is near {name}, which you had", state.items.key(seed)))
-        if len(reasons) < limit and found.recent_events >= 1:
-            reasons.append(Reason(f"number {found.popularity_rank} of the recently popular"))
-        return tuple(reasons)
-
-    def _plain(self, numbers: NDArray[np.integer], scores: Float32) -> tuple[Recommendation, ...]:
-        items, catalogue = self._state.items, self._state.catalogue
-        return tuple(
-            Recommendation(items.key(number), catalogue.title(number), float(score))
-            for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)
-        )
-
-    def _list(
-        self, user: str | None, items: tuple[Recommendation, ...], *, personal: bool, note: str = ""
-    ) -> Recommendations:
-        return Recommendations(user, items, personal, self.generation, self.offset, note)
 
     # -- making generations -------------------------------------------------------------------------------------------
 
     def train(self) -> BuildReport:
         """Train everything from scratch on the whole log, publish the generation and answer from it.
 
-        Raises InputError when the log is empty, GenerationError when another process is at it or the disk is full; the
-        live generation stays as it is then.
+        Answers come from the live generation until then. Raises InputError when the log is empty, GenerationError when
+        another process is at it or the disk is full; the live generation stays as it is then.
         """
         from graphrec.training.trainer import train
 
-        with self._lock:
-            self.refresh()
-            return self._publish("train", lambda: train(self._state, self._store, self._encode, self._tell))
+        self.refresh()
+        return self._publish("train", lambda: train(self._state, self._store, self._encode, self._tell))
 
     def rebuild(self) -> BuildReport:
         """Form graph, vectors and index anew from the log with the live weights, and publish the generation.
@@ -235,23 +210,28 @@ class Recommender(OpenWorkspace):
         Items that came after training get their spectral coordinates folded in. Raises NotTrainedError, and
         GenerationError as `train` does.
         """
-        with self._lock:
-            self.refresh()
-            return self._publish("rebuild", lambda: (self._state.rebuilt(self._progress), {}))
+        self.refresh()
+        return self._publish("rebuild", lambda: (self._state.rebuilt(self._progress), {}))
 
     def _publish(self, made_by: str, make: Callable[[], tuple[LiveState, dict[str, Any]]]) -> BuildReport:
-        """Make a second state, publish it, and only then answer from it."""
+        """Make a second state, publish it, and only then answer from it; the first goes on until then."""
         started, cpu = time.perf_counter(), time.process_time()
         with self._generations.making():
-            state, metrics = make()
-            live = state.publish(self._generations, made_by, self.generation, metrics)
-            self._state, self._generation, self._text_search = state, live, None
-            self._pointer = live.number
+            self._making = True
+            try:
+                state, metrics = make()
+                live = state.publish(self._generations, made_by, self.generation, metrics)
+                state.refresh()  # most of what has come meanwhile, before the old state stands still
+                with self._one_writer:
+                    state.refresh()
+                    self._state, self._pointer, self._half_applied = state, live.number, False
+            finally:
+                self._making = False
             self._generations.prune(self.workspace.config.generations.keep)
         return BuildReport(
             generation=live.number,
             made_by=made_by,
-            offset=state.offset,
+            offset=live.offset,
             events=self._store.counts().events,
             users=len(state.users),
             items=len(state.items),
@@ -264,3 +244,34 @@ class Recommender(OpenWorkspace):
 def _check_k(k: int) -> None:
     if k < 1:
         raise InputError("the length of a list", expected="k of at least 1", got=str(k))
+
+
+def _reasons(state: LiveState, user: int, item: int, limit: int = _REASONS) -> tuple[Reason, ...]:
+    """Sentences for a pair of node numbers: paths first, then what a cold item is like, then how popular it is."""
+    found = evidence(state.retriever, user, item, limit)
+    reasons = []
+    for path in found.paths:
+        name = state.catalogue.title(path.seed) or state.items.key(path.seed)
+        others = "1 other user" if path.witnesses == 1 else f"{path.witnesses} other users"
+        reasons.append(Reason(f"you had {name}; {others} had both", state.items.key(path.seed), path.witnesses))
+    if len(reasons) < limit and state.cold is not None and state.cold.is_cold(item):
+        seed = state.cold.nearest(user, item)
+        if seed is not None:
+            name = state.catalogue.title(seed) or state.items.key(seed)
+            reasons.append(Reason(f"new here; its text is near {name}, which you had", state.items.key(seed)))
+    if len(reasons) < limit and found.recent_events >= 1:
+        reasons.append(Reason(f"number {found.popularity_rank} of the recently popular"))
+    return tuple(reasons)
+
+
+def _plain(state: LiveState, numbers: NDArray[np.integer], scores: Float32) -> tuple[Recommendation, ...]:
+    return tuple(
+        Recommendation(state.items.key(number), state.catalogue.title(number), float(score))
+        for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)
+    )
+
+
+def _list(
+    state: LiveState, user: str | None, items: tuple[Recommendation, ...], *, personal: bool, note: str = ""
+) -> Recommendations:
+    return Recommendations(user, items, personal, generation_of(state), state.offset, note)

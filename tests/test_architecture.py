@@ -19,7 +19,17 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from its own layer or from those to its left.
 LAYERS = ["errors", "config", "answers", "events", "graph", "digest", "embedding", "retrieval", "ranking", "generation"]
-LAYERS += ["workspace", "live_state", "training", "open_workspace", "recommender", "doctor", "evaluation"]
+LAYERS += [
+    "workspace",
+    "turns",
+    "live_state",
+    "training",
+    "open_workspace",
+    "recommender",
+    "follower",
+    "doctor",
+    "evaluation",
+]
 LAYERS += ["progress", "options", "evaluate_command", "cli"]
 
 OWNERS = {

@@ -36,7 +36,7 @@ def trained(trained_once: Path, world, encode, tmp_path_factory: pytest.TempPath
     config, generations = Config.load(trained_once), Generations(tmp_path_factory.mktemp("with head"))
     with EventStore.open("sqlite://") as store:
         fill(store, world)
-        state, _ = open_state(config, store, encode, Generations(trained_once), pytest.fail)
+        state = open_state(config, store, encode, Generations(trained_once), pytest.fail)
         assert state.learned is not None
         state.learned = replace(state.learned, ranker=any_ranker(0), session_ranker=any_ranker(1))
         state.refresh()
@@ -177,7 +177,8 @@ def test_a_snapshot_and_the_tail_are_the_whole(world, trained, encode, tmp_path_
         assert (published.offset, published.catalogue_offset) == (store.offset, store.catalogue_offset)
         bring(store, records[cut:])
         live.refresh()
-        reopened, manifest = open_state(config, store, encode, generations, pytest.fail)
+        reopened = open_state(config, store, encode, generations, pytest.fail)
+        manifest = reopened.manifest
         assert manifest == published
         assert reopened.offset == published.offset  # nothing of the log was read
         assert reopened.refresh() == store.offset - published.offset
@@ -320,7 +321,8 @@ def test_nothing_is_published_before_training(store, encode, tmp_path: Path) -> 
 
 def opened(config, store, encode, generations) -> tuple[int | None, list[str]]:
     warnings: list[str] = []
-    state, manifest = open_state(config, store, encode, generations, warnings.append)
+    state = open_state(config, store, encode, generations, warnings.append)
+    manifest = state.manifest
     state.refresh()
     assert (state.learned is None) == (manifest is None)
     return None if manifest is None else manifest.number, warnings
@@ -372,7 +374,8 @@ def chosen(trained, store, encode, tmp_path: Path) -> tuple[LiveState, Generatio
 
 def reopened(config: Config, store: EventStore, encode, generations: Generations) -> tuple[LiveState, int]:
     """The state of the newest generation, and how many events it had to replay."""
-    state, manifest = open_state(config, store, encode, generations, pytest.fail)
+    state = open_state(config, store, encode, generations, pytest.fail)
+    manifest = state.manifest
     assert manifest is not None
     assert Choices.from_dict(manifest.choices) == CHOSEN
     return state, state.refresh()

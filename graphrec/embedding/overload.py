@@ -7,10 +7,10 @@ from __future__ import annotations
 STEPS = ((20_000, 0.02), (100_000, 0.05), (500_000, 0.1))
 
 
-def tolerance(backlog: int, message_length: float, steps: tuple[tuple[int, float], ...] = STEPS) -> float:
-    """`Propagation.epsilon` for a backlog of so many events: 0, exact, below the first of the rising steps.
+def held_back(backlog: int, steps: tuple[tuple[int, float], ...] = STEPS) -> float:
+    """Which share of a median message users may hold back: 0, exact, below the first of the rising steps.
 
-    message_length: that of the propagation, the unit of the shares. When the backlog is gone, `Propagation.drain` sends
-    what was held back.
+    `Propagation.epsilon` is that share of `Propagation.message_length`. When the backlog is gone, `Propagation.drain`
+    sends what was held back.
     """
-    return max((share for least, share in steps if backlog >= least), default=0.0) * message_length
+    return max((share for least, share in steps if backlog >= least), default=0.0)

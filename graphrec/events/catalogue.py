@@ -21,14 +21,16 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self._items)
 
-    def update(self, rows: Iterable[CatalogueRow]) -> list[int]:
-        """Take versions in, in order; returns the numbers whose text is new or another one."""
-        before: dict[int, str] = {}
+    def update(self, rows: Iterable[CatalogueRow]) -> None:
+        """Take versions in, in order."""
         for row in rows:
-            before.setdefault(row.number, self.text(row.number))
             self._items[row.number] = row.item
             self.offset = row.seq
-        return sorted(number for number, text in before.items() if text != self.text(number))
+
+    def changed_texts(self, rows: Iterable[CatalogueRow]) -> dict[int, str]:
+        """The texts that `update` would make new or other ones, by number, rising."""
+        texts = {row.number: text_of(row.item) for row in rows}
+        return {number: text for number, text in sorted(texts.items()) if text != self.text(number)}
 
     def get(self, number: int) -> Item | None:
         """The item's content, None if the catalogue does not have it."""
@@ -42,4 +44,9 @@ class Catalogue:
     def text(self, number: int) -> str:
         """What the text encoder reads: the text, else the title."""
         item = self._items.get(number)
-        return "" if item is None else item.text or item.title
+        return "" if item is None else text_of(item)
+
+
+def text_of(item: Item) -> str:
+    """What the text encoder reads of an item: the text, else the title."""
+    return item.text or item.title

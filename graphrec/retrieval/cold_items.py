@@ -14,6 +14,7 @@ The landmarks l are texts of warm items: all of them, or a sample (Williams & Se
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -114,6 +115,7 @@ class ColdItems:
         self._retriever = retriever
         self._leave_after = settings.leave_after
         self._places: frozenset[int] = frozenset(settings.slots if model.strong or not settings.auto else ())
+        self._turn = threading.Lock()  # readers find out side by side
         self._known = np.zeros(0, bool)
         self._described = np.zeros(0, bool)
         self._hubs = np.zeros(0, np.float32)
@@ -204,20 +206,21 @@ class ColdItems:
 
     def _read(self, numbers: Int32) -> NDArray[np.bool_]:
         """Which items have a text; works out what the texts of those met for the first time say."""
-        more = self._retriever.n_items - len(self._known)
-        if more > 0:
-            self._known = np.append(self._known, np.zeros(more, bool))
-            self._described = np.append(self._described, np.zeros(more, bool))
-            self._hubs = np.append(self._hubs, np.ones(more, np.float32))
-            self._expected = np.vstack([self._expected, np.zeros((more, self._expected.shape[1]), np.float32)])
-        new = numbers[~self._known[numbers]]
-        if len(new):
-            texts = self._retriever.texts(new)
-            self._described[new] = texts.any(axis=1)
-            self._hubs[new] = self.model.hubs(texts)
-            self._expected[new] = self.model.expected(texts)
-            self._known[new] = True
-        return self._described[numbers]
+        with self._turn:
+            more = self._retriever.n_items - len(self._known)
+            if more > 0:
+                self._known = np.append(self._known, np.zeros(more, bool))
+                self._described = np.append(self._described, np.zeros(more, bool))
+                self._hubs = np.append(self._hubs, np.ones(more, np.float32))
+                self._expected = np.vstack([self._expected, np.zeros((more, self._expected.shape[1]), np.float32)])
+            new = numbers[~self._known[numbers]]
+            if len(new):
+                texts = self._retriever.texts(new)
+                self._described[new] = texts.any(axis=1)
+                self._hubs[new] = self.model.hubs(texts)
+                self._expected[new] = self.model.expected(texts)
+                self._known[new] = True
+            return self._described[numbers]
 
 
 def interleaved(listed: int, cold: int, places: frozenset[int], k: int) -> NDArray[np.int64]:

@@ -115,12 +115,23 @@ class Retriever:
             self.index.add(unit_rows(self.propagation.item_vectors[new]), self._biases(new))
 
     def change_items(self, numbers: Int32, features: Float32, texts: Float32 | None = None) -> None:
-        """Give known items other features and texts; costs what the items of their users cost."""
+        """Give known items other features and texts.
+
+        Their own vectors move at once; the other items of their users wait for `drain`, or for the users' next event.
+        """
         if self.propagation is not None:
             if texts is not None:
                 self._texts[numbers] = texts
-            changed = self.propagation.change_items(self.graph, numbers, features)
-            self._index_rows(np.union1d(changed, self.propagation.drain(self.graph)))
+            self._index_rows(np.unique(self.propagation.change_items(self.graph, numbers, features)))
+
+    def drain(self, visits: int | None = None) -> None:
+        """Have users send what they hold back from their items, the most first, walking so many edges, all if None."""
+        if self.propagation is not None:
+            self._index_rows(self.propagation.drain(self.graph, visits))
+
+    def show(self, numbers: Int32) -> None:
+        """Bring the index up to items whose vectors somebody else has moved: a scrubber that repaired sums."""
+        self._index_rows(np.unique(numbers))
 
     def load(self, users: Int32, items: Int32, weights: Float64, timestamps: Int64) -> None:
         """Take many events in at once and form everything anew; arguments as of `apply`."""

@@ -61,9 +61,13 @@ class Trained:
 def train(state: LiveState, store: EventStore, encode: Encode, progress: Progress) -> tuple[LiveState, dict[str, Any]]:
     """Train on everything a state knows; returns the new state, derived from the log's first event on, and metrics.
 
+    The state may be asked, and follow the log, all the while.
+
     Raises InputError when the log is empty.
     """
-    log, texts = log_of(state, store), state.all_text_vectors()
+    catalogue_offset = state.catalogue.offset  # first: a text that changes meanwhile is read again
+    log = log_of(state, store)
+    texts = state.all_text_vectors(log.n_items)
     trained = fit(log, texts, state.config, progress)
     basis = trained.basis
     learned = Learned(
@@ -77,7 +81,7 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
         basis.values,
         trained.cold,
     )
-    renewed = LiveState(state.config, store, encode, learned, catalogue_offset=state.catalogue.offset)
+    renewed = LiveState(state.config, store, encode, learned, catalogue_offset=catalogue_offset)
     renewed.refresh(progress)
     return renewed, {
         "cpu_seconds": trained.seconds,
@@ -88,7 +92,9 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
 
 def log_of(state: LiveState, store: EventStore) -> Interactions:
     """Every event that a state has absorbed, in the order of time; raises InputError when there is none."""
-    chunks = list(store.scan(0, state.offset))
+    with state.turns.reading():
+        offset, n_users, n_items = state.offset, len(state.users), len(state.items)
+    chunks = list(store.scan(0, offset))
     if not chunks:
         raise InputError("there is nothing to learn from", got="an empty log", way_out="graphrec ingest first")
     users, items, kinds, times = (
@@ -96,7 +102,7 @@ def log_of(state: LiveState, store: EventStore) -> Interactions:
     )
     weights = state.kind_weights()[kinds]
     names = tuple(store.kinds())
-    return Interactions(users, items, times, weights, len(state.users), len(state.items), kinds, names).by_time()
+    return Interactions(users, items, times, weights, n_users, n_items, kinds, names).by_time()
 
 
 def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -> Trained:

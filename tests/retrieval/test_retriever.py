@@ -380,6 +380,8 @@ def test_other_features_move_the_index(retriever: Retriever) -> None:
     changed[[1, 5]] = unit_rows(random(2, INPUTS, seed=9))
     retriever.change_items(np.array([1, 5], np.int32), changed[[1, 5]])
     check_rows(retriever)
+    retriever.drain()
+    check_rows(retriever)
     assert retriever.propagation is not None
     anew = Retriever(Config(graph=GraphSettings(half_life_days=2)), retriever.model, retriever.graph)
     anew.add_items(changed)
