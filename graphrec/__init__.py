@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from graphrec.config import Config
     from graphrec.events.event import Event, Item
+    from graphrec.follower import Follower
     from graphrec.recommender import Recommender
 
 __version__ = "0.1.0"
@@ -47,6 +48,7 @@ __all__ = [
     "DependencyError",
     "Event",
     "Explanation",
+    "Follower",
     "GenerationError",
     "GraphrecError",
     "IngestReport",
@@ -69,6 +71,7 @@ _HOME = {
     "Config": "graphrec.config",
     "Event": "graphrec.events.event",
     "Explanation": "graphrec.answers",
+    "Follower": "graphrec.follower",
     "IngestReport": "graphrec.answers",
     "Item": "graphrec.events.event",
     "Reason": "graphrec.answers",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import sqlite3
+import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -45,6 +46,7 @@ def examine(directory: str | Path) -> list[Check]:
     try:
         with Recommender(workspace) as recommender:
             checks.append(Check("store", "ok", f"{recommender.status().events} events, offset {recommender.offset}"))
+            checks.append(_sums(recommender))
             checks.append(_index(recommender))
     except GraphrecError as error:
         checks.append(Check("opening", "problem", str(error), error.way_out or ""))
@@ -108,6 +110,18 @@ def _generations(workspace: Workspace) -> list[Check]:
     if not checks:
         checks.append(Check("generations", "warning", "none yet", "graphrec train"))
     return checks
+
+
+def _sums(recommender: Recommender) -> Check:
+    """Whether the running sums are those of the graph."""
+    found = recommender.scrub(visits=sys.maxsize)
+    if found is None:
+        return Check("sums", "ok", "none before the first training")
+    damaged = len(found.repaired_users) + len(found.repaired_items)
+    finding = f"{found.users} users, {found.items} items formed anew, largest drift {found.drift:.1e}"
+    if not damaged:
+        return Check("sums", "ok", finding)
+    return Check("sums", "problem", f"{finding}, {damaged} damaged", "open the workspace again: this copy is repaired")
 
 
 def _index(recommender: Recommender) -> Check:

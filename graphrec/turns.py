@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 0.02  # seconds
+PATIENCE = 0.002  # seconds
 
 
 class Turns:

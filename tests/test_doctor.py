@@ -24,7 +24,17 @@ def levels(shop: Path) -> dict[str, str]:
 def test_a_healthy_workspace(shop: Path) -> None:
     found = levels(shop)
     assert set(found.values()) == {"ok"}
-    assert {"versions", "sqlite", "faiss", "disk", "text model", "store", "index", "generation 1 (live)"} == set(found)
+    assert {
+        "versions",
+        "sqlite",
+        "faiss",
+        "disk",
+        "text model",
+        "store",
+        "sums",
+        "index",
+        "generation 1 (live)",
+    } == set(found)
 
 
 def test_a_damaged_generation(shop: Path) -> None:
@@ -33,6 +43,20 @@ def test_a_damaged_generation(shop: Path) -> None:
     assert found["generation 1 (live)"].level == "problem"
     assert "basis_items.npy" in found["generation 1 (live)"].finding
     assert found["generation 1 (live)"].way_out
+
+
+def test_damaged_sums(shop: Path, monkeypatch) -> None:
+    settle = Retriever.settle
+
+    def damaged(self: Retriever) -> None:
+        settle(self)
+        if self.propagation is not None:
+            self.propagation._users["sum1"][4] += 3
+
+    monkeypatch.setattr(Retriever, "settle", damaged)
+    found = {check.name: check for check in examine(shop)}
+    assert found["sums"].level == "problem"
+    assert "1 damaged" in found["sums"].finding
 
 
 def test_an_index_that_has_drifted(shop: Path, monkeypatch) -> None:

@@ -16,9 +16,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CUSTOMERS = 150
 
 
-def block(language: str) -> str:
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
-    return found
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
@@ -46,18 +45,21 @@ def run(command: list[str], place) -> str:
     return done.stdout
 
 
-def test_the_python_example(place):
-    assert len(block("python").splitlines()) <= 14
-    printed = run([sys.executable, "-W", "error::UserWarning:graphrec", "-c", block("python")], place)
-    first = printed.splitlines()[0]
+def test_the_python_examples(place):
+    example, live = blocks("python")
+    assert len(example.splitlines()) <= 14
+    printed = run([sys.executable, "-W", "error::UserWarning:graphrec", "-c", f"{example}\n{live}"], place)
+    first, *_, offset = printed.splitlines()
+    assert int(offset) > 10_000
     assert first.startswith("['")
     assert first.count("'") == 10
     assert "17850" not in printed
 
 
 def test_the_command_line_example(place):
-    assert len(block("bash").splitlines()) == 10
-    printed = run(["bash", "-euo", "pipefail", "-c", block("bash")], place)
+    (example,) = blocks("bash")
+    assert len(example.splitlines()) == 10
+    printed = run(["bash", "-euo", "pipefail", "-c", example], place)
     for expected in ("Generation 1 is live", "for 17850", "similar to 22423", "RED RETROSPOT", "Generation 2 is live"):
         assert expected in printed
     assert "problem" not in printed
