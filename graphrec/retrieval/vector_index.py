@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import threading
+import weakref
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -51,6 +52,14 @@ def import_faiss() -> Any:
     return faiss
 
 
+class _Before(NamedTuple):
+    """The index that another one followed: whether somebody still holds it, its storage, and what changed since."""
+
+    index: weakref.ref[VectorIndex]
+    storage: Any
+    changed: Int32
+
+
 class VectorIndex:
     """Item number -> vector, searched by inner product; rows float32 (n, dimensions).
 
@@ -63,6 +72,8 @@ class VectorIndex:
         self._on_gpu = self._faiss.get_num_gpus() > 0 if on_gpu is None else on_gpu
         self._turn = threading.Lock()  # of the GPU
         self._gpu_copy: Any = None  # None = the index has changed since
+        self._before: _Before | None = None
+        self._rows: Float32 | None = None
 
     @classmethod
     def of(
@@ -113,12 +124,12 @@ class VectorIndex:
         if self.cells:
             rows: Float32 = self._index.reconstruct_batch(numbers.astype(np.int64))
             return rows
-        return self._flat()[numbers]
+        return self.flat[numbers]
 
     def add(self, rows: Float32) -> None:
         """Append the next item numbers."""
         self._index.add(np.ascontiguousarray(rows, np.float32))
-        self._gpu_copy = None
+        self._gpu_copy, self._rows = None, None
 
     def change(self, numbers: Int32, rows: Float32) -> None:
         """Give items, each named once, other rows."""
@@ -127,13 +138,39 @@ class VectorIndex:
         if self.cells:
             self._index.update_vectors(numbers.astype(np.int64), np.ascontiguousarray(rows, np.float32))
         else:
-            self._flat()[numbers] = rows
+            self.flat[numbers] = rows
         self._gpu_copy = None
 
-    def _flat(self) -> Float32:
-        """The rows of an index that looks at every one of them: a view, valid until `add`."""
-        flat: Float32 = self._faiss.rev_swig_ptr(self._index.get_xb(), len(self) * self.dimensions)
-        return flat.reshape(len(self), self.dimensions)
+    @property
+    def flat(self) -> Float32:
+        """All rows of an index that looks at every one of them, float32 (n, dimensions): a view, valid until `add`."""
+        if self._rows is None:
+            flat: Float32 = self._faiss.rev_swig_ptr(self._index.get_xb(), len(self) * self.dimensions)
+            self._rows = flat.reshape(len(self), self.dimensions)
+        return self._rows
+
+    def successor(self, numbers: Int32, rows: Float32) -> VectorIndex:
+        """The same with other rows for some items, each named once, sorted, and with new ones from len(self) on.
+
+        It takes the storage of the index before this one if nobody holds that any more, and a copy of this one if not:
+        of an index that looks at every row there are two, and a step costs what its rows cost.
+        """
+        known = len(self)
+        old = int(np.searchsorted(numbers, known))
+        behind, changed = self._before, numbers
+        if behind is None or behind.index() is not None:
+            following = self.copy()
+        else:
+            following = VectorIndex(self.dimensions, on_gpu=self._on_gpu)
+            following._index = behind.storage
+            missed, first = behind.changed, len(following)
+            following.change(missed[missed < first], self.take(missed[missed < first]))
+            following.add(self.flat[first:])
+        following.change(numbers[:old], rows[:old])
+        following.add(rows[old:])
+        if not self.cells:
+            following._before = _Before(weakref.ref(self), self._index, changed)
+        return following
 
     def copy(self) -> VectorIndex:
         """The same rows once more, to be changed while searches go on in this one."""

@@ -1,0 +1,128 @@
+"""How far a row may fall behind in the vector index, and the compiled loops that tell which rows have.
+
+An exact row is (v, b), the index shows it as (v', b'), and `shift` is what all biases have changed by in common since.
+Everything rests on one invariant, in units of the score:
+
+    scale |v - v'| + (b - b' - shift) <= 0
+
+A row is shown with a bias that is too high by a slack, which its later moves may use up: a move of its vector, at the
+length `scale` that queries have, or a rise in popularity, and a fall in popularity pays for either. So no row scores
+higher than it is shown (index_view.py), however unevenly the slack is spread, and it is spread where it costs least: an
+item that few know moves far with every event, and is far from any list with popularity in its score; an item that
+everybody knows hardly moves. Slack makes places in the answers of the index go to rows that do not deserve them, so a
+row that is shown much too high is written anew, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float32 = NDArray[np.float32]
+
+_TOP = 0.99  # an item that everybody knows: its popularity is above that of such a share of all
+_SHIFT = 0.7  # of the changes of all biases, this quantile is what they have in common
+_ROUNDING = 1.0 + 1e-5  # of a length summed in float32 over some hundred dimensions
+_SUMS = {"reassoc", "contract", "nsz"}  # sums in any order, which is what makes them fast; NaN stays NaN
+
+
+class Lag(NamedTuple):
+    """What a row may lag behind, in units of the score."""
+
+    scale: float  # length of a query's vector for a popularity that counts once
+    least: float  # slack of any row
+    share: float  # of what a row lacks in popularity to the top, as further slack
+    fall: float  # beyond its slack, a row is shown too high by at most so much
+    top: float = 0.0  # bias of an item that everybody knows
+
+    def below(self, biases: Float32) -> Lag:
+        """The same among items of these biases."""
+        if not len(biases):
+            return self
+        place = int(_TOP * (len(biases) - 1))
+        return self._replace(top=float(np.partition(biases, place)[place]))
+
+    def shown(self, biases: Float32, shift: float) -> Float32:
+        """Biases b' to show rows of these biases with, rounded up."""
+        slack = self.least + self.share * np.maximum(self.top - biases.astype(np.float64), 0.0)
+        return np.nextafter((biases + slack - shift).astype(np.float32), np.float32(np.inf))
+
+
+def common_change(changes: Float32) -> float:
+    """What changes of biases have in common.
+
+    All biases fade alike but for items that nobody knows, whose logarithm has a floor. A shift that follows the many
+    who fade less leaves the others shown a little too high, which writes nothing; the reverse would write many.
+    """
+    if not len(changes):
+        return 0.0
+    place = int(_SHIFT * (len(changes) - 1))
+    return float(np.partition(changes, place)[place])
+
+
+@njit(cache=True, nogil=True, fastmath=_SUMS)
+def measure(numbers, rows, places, lengths, shown, shown_places, moves, scale):  # type: ignore[no-untyped-def]
+    """Write down for each item how far its vector, rows[place] / length, is from the one that is shown.
+
+    moves: float32 (n_items,), in units of the score. shown_places: rows of `shown`; -1 = it shows none.
+    """
+    for t in range(numbers.size):
+        shown_place = shown_places[t]
+        if shown_place < 0:
+            continue
+        place, inverse = places[t], np.float32(1.0) / lengths[t]
+        total = np.float32(0.0)
+        for k in range(rows.shape[1]):
+            difference = rows[place, k] * inverse - shown[shown_place, k]
+            total += difference * difference
+        moves[numbers[t]] = scale * _ROUNDING * np.sqrt(total)
+
+
+@njit(cache=True, nogil=True)
+def outgrown(numbers, biases, shown_biases, moves, hidden, known, shift, lag):  # type: ignore[no-untyped-def]
+    """Items (by number) that the index must not go on showing as it does, and the largest slack of the others.
+
+    biases: exact ones of these items. hidden: of all items, whom the index does not show anyway, nor any from `known` on.
+    """
+    far = np.empty(numbers.size, np.int32)
+    n_far, largest = 0, 0.0
+    for t in range(numbers.size):
+        number = numbers[t]
+        if number >= known or hidden[number]:
+            continue
+        bias = np.float64(biases[t])
+        slack = np.float64(shown_biases[number]) + shift - bias
+        most = lag.least + lag.share * max(lag.top - bias, 0.0) + lag.fall
+        if moves[number] <= slack <= most:
+            largest = max(largest, slack)
+        else:
+            far[n_far] = number
+            n_far += 1
+    return far[:n_far].copy(), largest
+
+
+@njit(cache=True, nogil=True, fastmath=_SUMS)
+def lengths_of(rows, places):  # type: ignore[no-untyped-def]
+    """Lengths of rows, float32 (m,); 1 for a zero row."""
+    lengths = np.empty(places.size, np.float32)
+    for t in range(places.size):
+        total = np.float32(0.0)
+        for k in range(rows.shape[1]):
+            total += rows[places[t], k] * rows[places[t], k]
+        lengths[t] = np.sqrt(total) if total > 0 else np.float32(1.0)
+    return lengths
+
+
+@njit(cache=True, nogil=True)
+def overwrite(numbers, rows, places, lengths, biases, exact, exact_biases):  # type: ignore[no-untyped-def]
+    """Exact rows of these items: rows[place] / length, and the bias."""
+    for t in range(numbers.size):
+        number, place, inverse = numbers[t], places[t], np.float32(1.0) / lengths[t]
+        for k in range(rows.shape[1]):
+            exact[number, k] = rows[place, k] * inverse
+        exact_biases[number] = biases[t]
