@@ -65,24 +65,6 @@ def common_change(changes: Float32) -> float:
     return float(np.partition(changes, place)[place])
 
 
-@njit(cache=True, nogil=True, fastmath=_SUMS)
-def measure(numbers, rows, places, lengths, shown, shown_places, moves, scale):  # type: ignore[no-untyped-def]
-    """Write down for each item how far its vector, rows[place] / length, is from the one that is shown.
-
-    moves: float32 (n_items,), in units of the score. shown_places: rows of `shown`; -1 = it shows none.
-    """
-    for t in range(numbers.size):
-        shown_place = shown_places[t]
-        if shown_place < 0:
-            continue
-        place, inverse = places[t], np.float32(1.0) / lengths[t]
-        total = np.float32(0.0)
-        for k in range(rows.shape[1]):
-            difference = rows[place, k] * inverse - shown[shown_place, k]
-            total += difference * difference
-        moves[numbers[t]] = scale * _ROUNDING * np.sqrt(total)
-
-
 @njit(cache=True, nogil=True)
 def outgrown(numbers, biases, shown_biases, moves, hidden, known, shift, lag):  # type: ignore[no-untyped-def]
     """Items (by number) that the index must not go on showing as it does, and the largest slack of the others.
@@ -107,22 +89,40 @@ def outgrown(numbers, biases, shown_biases, moves, hidden, known, shift, lag):  
 
 
 @njit(cache=True, nogil=True, fastmath=_SUMS)
-def lengths_of(rows, places):  # type: ignore[no-untyped-def]
-    """Lengths of rows, float32 (m,); 1 for a zero row."""
-    lengths = np.empty(places.size, np.float32)
-    for t in range(places.size):
-        total = np.float32(0.0)
+def compare(numbers, rows, places, directions, shown, shown_places, exact, moves, scale):  # type: ignore[no-untyped-def]
+    """What these items have been until now, float32 (m, d), and 1 / length of their new vectors, rows[place] (m,).
+
+    The length of the longest, too; 1 = vectors are taken as they are, unless only `directions` count. How far each is
+    from what the index shows of it goes into `moves`, float32 (n_items,), in units of the score; a place beyond the shown
+    rows, which are float32 (s, d + 1), says that there is nothing to compare with.
+    """
+    old = np.empty((numbers.size, rows.shape[1]), np.float32)
+    inverses = np.ones(numbers.size, np.float32)
+    longest = np.float32(0.0)
+    for t in range(numbers.size):
+        number, place, shown_place = numbers[t], places[t], shown_places[t]
+        square = np.float32(0.0)
         for k in range(rows.shape[1]):
-            total += rows[places[t], k] * rows[places[t], k]
-        lengths[t] = np.sqrt(total) if total > 0 else np.float32(1.0)
-    return lengths
+            square += rows[place, k] * rows[place, k]
+            old[t, k] = exact[number, k]
+        if directions and square > 0:
+            inverses[t] = np.float32(1.0) / np.sqrt(square)
+        longest = max(longest, np.sqrt(square) * inverses[t])
+        if shown_place >= shown.shape[0]:
+            continue
+        inverse, total = inverses[t], np.float32(0.0)
+        for k in range(rows.shape[1]):
+            difference = rows[place, k] * inverse - shown[shown_place, k]
+            total += difference * difference
+        moves[number] = scale * _ROUNDING * np.sqrt(total)
+    return old, inverses, longest
 
 
 @njit(cache=True, nogil=True)
-def overwrite(numbers, rows, places, lengths, biases, exact, exact_biases):  # type: ignore[no-untyped-def]
-    """Exact rows of these items: rows[place] / length, and the bias."""
+def overwrite(numbers, rows, places, inverses, biases, exact, exact_biases):  # type: ignore[no-untyped-def]
+    """Exact rows of these items: rows[place] times a number, and the bias."""
     for t in range(numbers.size):
-        number, place, inverse = numbers[t], places[t], np.float32(1.0) / lengths[t]
+        number, place, inverse = numbers[t], places[t], inverses[t]
         for k in range(rows.shape[1]):
             exact[number, k] = rows[place, k] * inverse
         exact_biases[number] = biases[t]

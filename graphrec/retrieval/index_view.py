@@ -23,7 +23,7 @@ the view (`replaced`), and a reader looks there after it has read: so it sees th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -91,6 +91,12 @@ class IndexView:
     bias_length: float = 0.0
     version: int = 0
     replaced: Overwritten | None = None
+
+    def changed(self, **changes: Any) -> IndexView:
+        """The next moment: as this one but for some attributes."""
+        successor = object.__new__(IndexView)
+        successor.__dict__ = self.__dict__ | {"version": self.version + 1, "replaced": None} | changes
+        return successor
 
     def take(self, numbers: Int32) -> tuple[Float32, Float32]:
         """Exact vectors (n, d) and biases (n,) of some items, as they were at this moment."""

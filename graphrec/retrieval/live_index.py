@@ -14,14 +14,13 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphrec.retrieval.index_builder import Built, Plan, recall
-from graphrec.retrieval.index_lag import Lag, common_change, lengths_of, measure, outgrown, overwrite
+from graphrec.retrieval.index_lag import Lag, common_change, compare, outgrown, overwrite
 from graphrec.retrieval.index_view import Found, IndexView, Overwritten
 from graphrec.retrieval.vector_index import VectorIndex, cells_for
 
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 _OVERLAY_SHARE = 8  # an overlay of one row in so many is long, however few rows there are
 _PROBES = 100  # newest queries, that the recall is measured by
 _RECALL_LOSS, _NEW_SHARE = 0.01, 0.2  # since the index was built: beyond either, building it anew is due
-_NONE = np.zeros(0, np.int32)
+_NONE, _NO_BIASES = np.zeros(0, np.int32), np.zeros(0, np.float32)
 
 
 class LiveIndex:
@@ -112,30 +111,28 @@ class LiveIndex:
 
     def write(self, numbers: Int32, vectors: Float32, biases: Float32) -> None:
         """Give items, sorted by number and each named once, other rows: vectors (n, d), biases (n,)."""
-        places = np.arange(len(numbers), dtype=np.int32)
-        length = _largest(np.linalg.norm(vectors, axis=1))
-        self._write(numbers, vectors, places, np.ones(len(numbers), np.float32), biases, length)
+        self._write(numbers, vectors, np.arange(len(numbers), dtype=np.int32), biases, directions=False)
 
     def follow(self, numbers: Int32, vectors: Float32, biases: Float32) -> None:
         """Give items, sorted by number and each named once, the directions of their rows of vectors (n_items, d)."""
-        self._write(numbers, vectors, numbers, lengths_of(vectors, numbers), biases, 1.0)
+        self._write(numbers, vectors, numbers, biases, directions=True)
 
-    def _write(
-        self, numbers: Int32, rows: Float32, places: Int32, lengths: Float32, biases: Float32, length: float
-    ) -> None:
-        view, known = self._view, len(self._view.shown)
-        self._measure(view.shown, numbers, rows, places, lengths, view.hidden)
-        hidden, lag = view.hidden, self._lag
-        far, slack = outgrown(numbers, biases, self._shown_biases, self._moves, hidden, known, view.shift, lag)
+    def _write(self, numbers: Int32, rows: Float32, places: Int32, biases: Float32, *, directions: bool) -> None:
+        view, known, lag = self._view, len(self._view.shown), self._lag
+        old, inverses, longest = self._compare(view.shown, numbers, rows, places, view.hidden, directions=directions)
+        far, slack = outgrown(
+            numbers, biases, self._shown_biases, self._moves, view.hidden, known, view.shift, lag
+        )
         successor = self._next(
             far,
             slack=max(view.slack, slack),
-            length=max(view.length, length),
+            length=max(view.length, longest),
             bias_length=max(view.bias_length, _largest(np.abs(biases))),
         )
         if self._building is not None:
             self._since[numbers] = True
-        self._publish(successor, numbers, partial(overwrite, numbers, rows, places, lengths, biases))
+        replaced = Overwritten(numbers, old, view.biases.take(numbers), view.biases, successor)
+        self._publish(successor, replaced, partial(overwrite, numbers, rows, places, inverses, biases))
         self._keep_short()
 
     def write_biases(self, biases: Float32) -> None:
@@ -213,19 +210,21 @@ class LiveIndex:
     def _cells(self) -> int:
         return 0 if len(self) <= self.settings.flat_items else cells_for(len(self))
 
-    def _measure(
-        self, shown: VectorIndex, numbers: Int32, rows: Float32, places: Int32, lengths: Float32, hidden: Mask
-    ) -> None:
-        """Write down how far the rows of items are from those that FAISS shows."""
-        known = len(shown)
+    def _compare(
+        self, shown: VectorIndex, numbers: Int32, rows: Float32, places: Int32, hidden: Mask, *, directions: bool = False
+    ) -> tuple[Float32, Float32, float]:
+        """Write down how far rows of items are from those that FAISS shows; results of `compare`."""
         if shown.cells:
-            stale = np.flatnonzero((numbers < known) & ~hidden[numbers])
-            shown_places = np.full(len(numbers), -1, np.int32)
+            stale = np.flatnonzero((numbers < len(shown)) & ~hidden[numbers])
+            shown_places = np.full(len(numbers), len(shown), np.int32)
             shown_places[stale] = np.arange(len(stale))
             shown_rows = shown.take(numbers[stale])
         else:
-            shown_places, shown_rows = np.where(numbers < known, numbers, np.int32(-1)), shown.flat
-        measure(numbers, rows, places, lengths, shown_rows, shown_places, self._moves, self._lag.scale)
+            shown_places, shown_rows = numbers, shown.flat
+        found: tuple[Float32, Float32, float] = compare(
+            numbers, rows, places, directions, shown_rows, shown_places, self._vectors, self._moves, self._lag.scale
+        )
+        return found
 
     def _next(self, enter: Int32 = _NONE, **changes: Any) -> IndexView:
         """What follows the present view, with more rows in its overlay."""
@@ -235,13 +234,14 @@ class LiveIndex:
             hidden = changes.get("hidden", view.hidden).copy()
             hidden[enter] = True
             changes |= {"hidden": hidden, "overlay": np.concatenate([view.overlay, enter])}
-        return replace(view, version=view.version + 1, replaced=None, **changes)
+        return view.changed(**changes)
 
-    def _publish(self, successor: IndexView, numbers: Int32 = _NONE, write: partial[None] | None = None) -> None:
+    def _publish(
+        self, successor: IndexView, replaced: Overwritten | None = None, write: partial[None] | None = None
+    ) -> None:
         """Leave what is about to be overwritten with the present view, overwrite it, and show the successor."""
         view = self._view
-        old = self._vectors.take(numbers, axis=0), view.biases.take(numbers)
-        view.replaced = Overwritten(numbers, *old, view.biases, successor)
+        view.replaced = Overwritten(_NONE, self._vectors[:0], _NO_BIASES, view.biases, successor) if replaced is None else replaced
         if write is not None:
             write(self._vectors, self._biases)
         self._view = successor
@@ -275,8 +275,7 @@ class LiveIndex:
         view, shown, known = self._view, built.shown, len(built.shown)
         self._shown_biases[built.numbers], self._moves[built.numbers] = built.biases, 0.0
         since = np.flatnonzero(self._since[:known]).astype(np.int32)
-        lengths = np.ones(len(since), np.float32)
-        self._measure(shown, since, self._vectors, since, lengths, view.removed)
+        self._compare(shown, since, self._vectors, since, view.removed)
         changed = np.zeros(view.n_items, np.bool_)
         changed[built.numbers] = changed[since] = True
         judged = np.flatnonzero(changed).astype(np.int32)
