@@ -89,14 +89,14 @@ def outgrown(numbers, biases, shown_biases, moves, hidden, known, shift, lag):  
 
 
 @njit(cache=True, nogil=True, fastmath=_SUMS)
-def compare(numbers, rows, places, directions, shown, shown_places, exact, moves, scale):  # type: ignore[no-untyped-def]
-    """What these items have been until now, float32 (m, d), and 1 / length of their new vectors, rows[place] (m,).
+def compare(numbers, rows, places, directions, shown, shown_places, moves, scale, exact, old):  # type: ignore[no-untyped-def]
+    """How far the new vectors of these items, rows[place], are from what the index shows of them, into `moves`.
 
-    The length of the longest, too; 1 = vectors are taken as they are, unless only `directions` count. How far each is
-    from what the index shows of it goes into `moves`, float32 (n_items,), in units of the score; a place beyond the shown
-    rows, which are float32 (s, d + 1), says that there is nothing to compare with.
+    moves: float32 (n_items,), in units of the score. A place beyond the shown rows, float32 (s, d + 1), says that there
+    is nothing to compare with. Copies what the items have been until now into `old`, float32 (m, d). Returns what the
+    rows are to be multiplied by, (m,): 1, unless only `directions` count, whose length is one; and the length of the
+    longest.
     """
-    old = np.empty((numbers.size, rows.shape[1]), np.float32)
     inverses = np.ones(numbers.size, np.float32)
     longest = np.float32(0.0)
     for t in range(numbers.size):
@@ -115,7 +115,7 @@ def compare(numbers, rows, places, directions, shown, shown_places, exact, moves
             difference = rows[place, k] * inverse - shown[shown_place, k]
             total += difference * difference
         moves[number] = scale * _ROUNDING * np.sqrt(total)
-    return old, inverses, longest
+    return inverses, longest
 
 
 @njit(cache=True, nogil=True)

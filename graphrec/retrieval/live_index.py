@@ -119,10 +119,9 @@ class LiveIndex:
 
     def _write(self, numbers: Int32, rows: Float32, places: Int32, biases: Float32, *, directions: bool) -> None:
         view, known, lag = self._view, len(self._view.shown), self._lag
-        old, inverses, longest = self._compare(view.shown, numbers, rows, places, view.hidden, directions=directions)
-        far, slack = outgrown(
-            numbers, biases, self._shown_biases, self._moves, view.hidden, known, view.shift, lag
-        )
+        old = np.empty((len(numbers), rows.shape[1]), np.float32)
+        inverses, longest = self._compare(view.shown, numbers, rows, places, view.hidden, old, directions)
+        far, slack = outgrown(numbers, biases, self._shown_biases, self._moves, view.hidden, known, view.shift, lag)
         successor = self._next(
             far,
             slack=max(view.slack, slack),
@@ -211,18 +210,20 @@ class LiveIndex:
         return 0 if len(self) <= self.settings.flat_items else cells_for(len(self))
 
     def _compare(
-        self, shown: VectorIndex, numbers: Int32, rows: Float32, places: Int32, hidden: Mask, *, directions: bool = False
-    ) -> tuple[Float32, Float32, float]:
-        """Write down how far rows of items are from those that FAISS shows; results of `compare`."""
+        self, shown: VectorIndex, numbers: Int32, rows: Float32, places: Int32, hidden: Mask, old: Float32, directions: bool
+    ) -> tuple[Float32, float]:
+        """`compare` with the rows that FAISS shows."""
+        shown_places = numbers
         if shown.cells:
             stale = np.flatnonzero((numbers < len(shown)) & ~hidden[numbers])
-            shown_places = np.full(len(numbers), len(shown), np.int32)
-            shown_places[stale] = np.arange(len(stale))
             shown_rows = shown.take(numbers[stale])
+            shown_places = np.full(len(numbers), len(stale), np.int32)
+            shown_places[stale] = np.arange(len(stale))
         else:
-            shown_places, shown_rows = numbers, shown.flat
-        found: tuple[Float32, Float32, float] = compare(
-            numbers, rows, places, directions, shown_rows, shown_places, self._vectors, self._moves, self._lag.scale
+            shown_rows = shown.flat
+        scale, exact = self._lag.scale, self._vectors
+        found: tuple[Float32, float] = compare(
+            numbers, rows, places, directions, shown_rows, shown_places, self._moves, scale, exact, old
         )
         return found
 
@@ -275,7 +276,8 @@ class LiveIndex:
         view, shown, known = self._view, built.shown, len(built.shown)
         self._shown_biases[built.numbers], self._moves[built.numbers] = built.biases, 0.0
         since = np.flatnonzero(self._since[:known]).astype(np.int32)
-        self._compare(shown, since, self._vectors, since, view.removed)
+        unused = np.empty((len(since), self._vectors.shape[1]), np.float32)
+        self._compare(shown, since, self._vectors, since, view.removed, unused, directions=False)
         changed = np.zeros(view.n_items, np.bool_)
         changed[built.numbers] = changed[since] = True
         judged = np.flatnonzero(changed).astype(np.int32)
