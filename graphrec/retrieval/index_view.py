@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     Int32 = NDArray[np.int32]
     Mask = NDArray[np.bool_]
 
-_FIRST, _FETCH = 100, 400  # stale rows that are ordered at first, then twice as many; and how many there are in all
+_FIRST = 100  # stale rows that are ordered at first, or 2 k; then twice as many, until the list is certified
+_FETCH = 400  # that there are in all: enough for nearly every list, and a scan for more would cost more than exact rows
+_FETCH_SHARE = 16  # but of few items, no more than one in so many
 _ROUNDING = 2.0**-23  # twice the unit of float32
 
 
@@ -114,9 +116,9 @@ class IndexView:
     def search(self, queries: Float32, k: int, exclude: Int32 | None = None, fetch: int = 0) -> Found:
         """Best k items of each query (m, d + 1) = (q, c), none of the item numbers in `exclude`.
 
-        fetch: stale rows to ask the index for; 0 = by k. A scan costs the same whatever it returns, so they are asked
-        for at once, and ordered by exact rows a hundred first, then twice as many, until the list is certified. Where all
-        do not suffice, every exact row is looked at, unless the index visits some cells only.
+        fetch: stale rows to ask the index for; 0 = by k. A scan costs nearly the same whatever it returns, so they are
+        asked for at once, and ordered by exact rows a hundred first, then twice as many, until the list is certified.
+        Where all do not suffice, every exact row is looked at, unless the index visits some cells only.
         """
         k = min(k, max(self.n_items, 1))
         barred = self._barred(exclude)
@@ -127,7 +129,8 @@ class IndexView:
             np.zeros(len(queries), np.bool_),
             np.zeros(len(queries), np.int32),
         )
-        every, stale = self.shown.search(queries, fetch or max(_FETCH, 2 * k), hidden)
+        fetch = fetch or max(2 * k, _FIRST, min(_FETCH, len(self.shown) // _FETCH_SHARE))
+        every, stale = self.shown.search(queries, fetch, hidden)
         for place, query in enumerate(queries):
             scores, numbers, ordered, complete = self._ordered(query, k, overlay, every[place], stale[place])
             if not complete and not self.shown.cells:
