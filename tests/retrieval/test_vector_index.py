@@ -95,6 +95,46 @@ def test_a_copy_changes_alone(on_gpu: bool, cells: int) -> None:
     np.testing.assert_array_equal(copy.take(np.arange(35, dtype=np.int32)), changed)
 
 
+@each_kind
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.booleans()), max_size=10), seed=st.integers(0, 99)
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_successors_have_the_rows_of_those_before_them(
+    on_gpu: bool, cells: int, steps: list[tuple[int, int, bool]], seed: int
+) -> None:
+    """Whether somebody goes on holding an index or nobody does, and then its storage is written again."""
+    rng = np.random.default_rng(seed)
+    rows = random(30, 4, seed=seed)
+    index = VectorIndex.of(rows, cells=cells, on_gpu=on_gpu)
+    held = []
+    for changes, additions, hold in steps:
+        if hold:
+            held.append((index, rows))
+        numbers = np.sort(rng.choice(len(rows), changes, replace=False))
+        numbers = np.concatenate([numbers, np.arange(len(rows), len(rows) + additions)]).astype(np.int32)
+        new = random(len(numbers), 4, seed=int(rng.integers(10**6)))
+        rows = np.concatenate([rows, new[changes:]])
+        rows[numbers] = new
+        index = index.successor(numbers, new)
+        check(index, rows)
+    for earlier, then in held:
+        check(earlier, then)
+
+
+def test_two_storages_take_turns() -> None:
+    index, one = VectorIndex.of(random(30, 4)), np.zeros(1, np.int32)
+    seen = set()
+    for step in range(6):
+        index = index.successor(one, random(1, 4, seed=step))
+        seen.add(index.flat.ctypes.data)
+    assert len(seen) == 2
+    held = index
+    for step in range(2):
+        index = index.successor(one, random(1, 4, seed=step))
+    assert index.flat.ctypes.data != held.flat.ctypes.data
+
+
 def test_rows_of_any_layout_are_taken() -> None:
     rows = np.asfortranarray(random(6, 4).astype(np.float64))
     check(VectorIndex.of(rows), rows.astype(np.float32))  # type: ignore[arg-type]
