@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,6 +134,58 @@ def test_two_storages_take_turns() -> None:
     for step in range(2):
         index = index.successor(one, random(1, 4, seed=step))
     assert index.flat.ctypes.data != held.flat.ctypes.data
+
+
+@pytest.fixture
+def uploads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A GPU made of CPU, and what was brought to it, and how."""
+    faiss, done = import_faiss(), []
+
+    class Resources:
+        def setTempMemory(self, size: int) -> None:  # noqa: N802
+            done.append(f"{size >> 20} MiB")
+
+    class Copy:
+        def __init__(self, index: Any) -> None:
+            self.copyFrom(index)
+            done[-1] = "new"
+
+        def copyFrom(self, index: Any) -> None:  # noqa: N802
+            self.index = faiss.clone_index(index)
+            self.__dict__.pop("nlist", None)
+            if hasattr(index, "nlist"):
+                self.nlist = index.nlist
+            done.append("again")
+
+        def search(self, queries: Float32, k: int) -> Any:
+            done.append("search")
+            return self.index.search(queries, k)
+
+    monkeypatch.setattr(faiss, "StandardGpuResources", Resources, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", lambda resources, device, index: Copy(index), raising=False)
+    return done
+
+
+@each_kind
+def test_a_gpu_holds_one_copy_that_follows(uploads: list[str], cells: int) -> None:
+    rows, asked, one = random(30, 4), random(2, 4, seed=1), np.array([7], np.int32)
+    first = VectorIndex.of(rows, cells=cells, queries=asked, on_gpu=True)
+    for _ in range(3):
+        first.search(asked, 3)
+    assert uploads == ["256 MiB", "new", "search", "search", "search"]
+    uploads.clear()
+    changed = rows.copy()
+    changed[7] = 9
+    second = first.successor(one, changed[one])
+    assert uploads == []  # nobody has searched it yet
+    check(first, rows)
+    assert set(uploads) == {"search"}
+    uploads.clear()
+    check(second, changed)
+    assert uploads.count("again") == 1
+    uploads.clear()
+    check(first, rows)  # by the CPU: the copy has gone on
+    assert uploads == []
 
 
 def test_rows_of_any_layout_are_taken() -> None:
