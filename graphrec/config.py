@@ -123,7 +123,9 @@ class FilterSettings(_Stage):
 class IndexSettings(_Stage):
     """When a row of the vector index is written anew; its searches order by exact rows all the same."""
 
-    tolerance: float = Field(default=0.05, ge=0, description="move of a vector of length one that any row may lag behind")
+    tolerance: float = Field(
+        default=0.05, ge=0, description="move of a vector of length one that any row may lag behind"
+    )
     popularity_share: float = Field(
         default=0.5,
         ge=0,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Int32 = NDArray[np.int32]
 
 _PROBE_LENGTH = 20  # places of a list that the recall is measured by
+_LIKELY = 100  # queries made up of rows, to choose by how many cells a search visits
 _SLICE = 100_000  # rows that are scored at a time
 
 
@@ -45,7 +46,7 @@ class Plan:
     """What to make of a view, by a call, once.
 
     cells: None = the index of the view with its overlay, and what was added after it, in it; a number: all rows anew, in
-    so many cells; 0 = every row is looked at. queries: float32 (m, d + 1), to measure the recall by; None = there are none.
+    so many cells; 0 = every row is looked at. queries: as FAISS is asked them, to measure the recall by; None = there are none.
     """
 
     view: IndexView | None
@@ -61,12 +62,14 @@ class Plan:
         if self.cells is None:
             numbers = np.concatenate([np.sort(view.overlay[view.overlay < known]), numbers])
         vectors, biases = view.take(numbers)
-        rows = np.column_stack([vectors, self.lag.shown(biases, view.shift)])
+        rows = self.lag.shown(vectors, biases, view.shift)
+        some = vectors[:: max(len(vectors) // _LIKELY, 1)]
+        likely = np.column_stack([some, np.ones(len(some), np.float32)])  # who likes such an item
         del view, vectors
         if self.cells is None:
             shown = before.successor(numbers, rows)
         else:
-            shown = VectorIndex.of(rows, cells=self.cells, queries=self.queries)
+            shown = VectorIndex.of(rows, cells=self.cells, queries=likely if self.queries is None else self.queries)
         found = None if self.queries is None or not shown.cells else _recall(shown, self.queries)
         return Built(shown, numbers, rows[:, -1].copy(), self.cells is not None, found)
 

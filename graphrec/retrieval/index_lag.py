@@ -1,16 +1,19 @@
 """How far a row may fall behind in the vector index, and the compiled loops that tell which rows have.
 
-An exact row is (v, b), the index shows it as (v', b'), and `shift` is what all biases have changed by in common since.
-Everything rests on one invariant, in units of the score:
+An exact row is (v, b), the index shows it as (scale v', b'), and `shift` is what all biases have changed by in common
+since. Everything rests on one invariant, in units of the score:
 
     scale |v - v'| + (b - b' - shift) <= 0
 
-A row is shown with a bias that is too high by a slack, which its later moves may use up: a move of its vector, at the
-length `scale` that queries have, or a rise in popularity, and a fall in popularity pays for either. So no row scores
-higher than it is shown (index_view.py), however unevenly the slack is spread, and it is spread where it costs least: an
-item that few know moves far with every event, and is far from any list with popularity in its score; an item that
-everybody knows hardly moves. Slack makes places in the answers of the index go to rows that do not deserve them, so a
-row that is shown much too high is written anew, too.
+where `scale` is the length of a query's vector for a popularity that counts once. It is in the rows, and not in the
+queries, so that cells lie around rows that score alike.
+
+A row is shown with a bias that is too high by a slack, which its later moves may use up: a move of its vector or a rise
+in popularity, and a fall in popularity pays for either. So no row scores higher than it is shown (index_view.py),
+however unevenly the slack is spread, and it is spread where it costs least: an item that few know moves far with every
+event, and is far from any list with popularity in its score; an item that everybody knows hardly moves. Slack makes
+places in the answers of the index go to rows that do not deserve them, so a row that is shown much too high is written
+anew, too.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ _SUMS = {"reassoc", "contract", "nsz"}  # sums in any order, which is what makes
 class Lag(NamedTuple):
     """What a row may lag behind, in units of the score."""
 
-    scale: float  # length of a query's vector for a popularity that counts once
+    scale: float
     least: float  # slack of any row
     share: float  # of what a row lacks in popularity to the top, as further slack
     fall: float  # beyond its slack, a row is shown too high by at most so much
@@ -47,10 +50,11 @@ class Lag(NamedTuple):
         place = int(_TOP * (len(biases) - 1))
         return self._replace(top=float(np.partition(biases, place)[place]))
 
-    def shown(self, biases: Float32, shift: float) -> Float32:
-        """Biases b' to show rows of these biases with, rounded up."""
+    def shown(self, vectors: Float32, biases: Float32, shift: float) -> Float32:
+        """How the index is to show rows, float32 (n, d + 1); biases rounded up."""
         slack = self.least + self.share * np.maximum(self.top - biases.astype(np.float64), 0.0)
-        return np.nextafter((biases + slack - shift).astype(np.float32), np.float32(np.inf))
+        lifted = np.nextafter((biases + slack - shift).astype(np.float32), np.float32(np.inf))
+        return np.column_stack([np.float32(self.scale) * vectors, lifted])
 
 
 def common_change(changes: Float32) -> float:
@@ -110,11 +114,11 @@ def compare(numbers, rows, places, directions, shown, shown_places, moves, scale
         longest = max(longest, np.sqrt(square) * inverses[t])
         if shown_place >= shown.shape[0]:
             continue
-        inverse, total = inverses[t], np.float32(0.0)
+        factor, total = inverses[t] * np.float32(scale), np.float32(0.0)
         for k in range(rows.shape[1]):
-            difference = rows[place, k] * inverse - shown[shown_place, k]
+            difference = rows[place, k] * factor - shown[shown_place, k]
             total += difference * difference
-        moves[number] = scale * _ROUNDING * np.sqrt(total)
+        moves[number] = _ROUNDING * np.sqrt(total)
     return inverses, longest
 
 

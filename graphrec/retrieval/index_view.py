@@ -4,7 +4,7 @@ A view is fixed once made, and readers take it without a lock. Its FAISS index s
 moved too far for that are in the overlay, which is scored by the exact rows. A search takes more than it needs from the
 stale rows, orders all of it by the exact ones, and then certifies its list.
 
-The certificate. Let a row be (v, b), a query (q, c), their score q·v + c b. Every row that the index shows as (v', b')
+The certificate. Let a row be (v, b), a query (q, c), their score q·v + c b. Every row that the index shows as (scale v', b')
 obeys scale |v - v'| + (b - b' - shift) <= 0 and b' + shift - b <= slack (index_lag.py), so with c >= 0 its score is at most
 
     q·v' + |q| |v - v'| + c b  <=  q·v' + c (b' + shift) + (|q| - c scale) |v - v'|        (Cauchy-Schwarz)
@@ -130,7 +130,7 @@ class IndexView:
             np.zeros(len(queries), np.int32),
         )
         fetch = fetch or max(2 * k, _FIRST, min(_FETCH, len(self.shown) // _FETCH_SHARE))
-        every, stale = self.shown.search(queries, fetch, hidden)
+        every, stale = self.shown.search(self.asked(queries), fetch, hidden)
         for place, query in enumerate(queries):
             scores, numbers, ordered, complete = self._ordered(query, k, overlay, every[place], stale[place])
             if not complete and not self.shown.cells:
@@ -141,6 +141,12 @@ class IndexView:
             found.certified[place] = complete and not self.shown.cells
             found.ordered[place] = ordered
         return found
+
+    def asked(self, queries: Float32) -> Float32:
+        """Queries as `shown` is asked them: the length of their vectors is in its rows."""
+        asked = queries.astype(np.float32)
+        asked[:, :-1] /= np.float32(self.scale)
+        return asked
 
     def scan(self, query: Float32, k: int, exclude: Int32 | None = None) -> tuple[Float32, Int32]:
         """Scores and numbers of the k best of all items by their exact rows, best first: the slow way of `search`."""
@@ -160,7 +166,11 @@ class IndexView:
     def bound(self, query: Float32) -> float:
         """How far an exact score can lie above the stale one, in units of the score."""
         q, c = float(np.linalg.norm(query[:-1])), float(query[-1])
-        rounding = (len(query) + 1) * _ROUNDING * (q * self.length + abs(c) * (self.bias_length + abs(self.shift) + self.slack))
+        rounding = (
+            (len(query) + 1)
+            * _ROUNDING
+            * (q * self.length + abs(c) * (self.bias_length + abs(self.shift) + self.slack))
+        )
         return max(q - c * self.scale, 0.0) * self.slack / self.scale + rounding
 
     def _ordered(

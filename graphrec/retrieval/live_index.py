@@ -210,7 +210,14 @@ class LiveIndex:
         return 0 if len(self) <= self.settings.flat_items else cells_for(len(self))
 
     def _compare(
-        self, shown: VectorIndex, numbers: Int32, rows: Float32, places: Int32, hidden: Mask, old: Float32, directions: bool
+        self,
+        shown: VectorIndex,
+        numbers: Int32,
+        rows: Float32,
+        places: Int32,
+        hidden: Mask,
+        old: Float32,
+        directions: bool,
     ) -> tuple[Float32, float]:
         """`compare` with the rows that FAISS shows."""
         shown_places = numbers
@@ -242,7 +249,9 @@ class LiveIndex:
     ) -> None:
         """Leave what is about to be overwritten with the present view, overwrite it, and show the successor."""
         view = self._view
-        view.replaced = Overwritten(_NONE, self._vectors[:0], _NO_BIASES, view.biases, successor) if replaced is None else replaced
+        view.replaced = (
+            Overwritten(_NONE, self._vectors[:0], _NO_BIASES, view.biases, successor) if replaced is None else replaced
+        )
         if write is not None:
             write(self._vectors, self._biases)
         self._view = successor
@@ -267,9 +276,10 @@ class LiveIndex:
 
     def _plan(self, *, anew: bool) -> Plan:
         """How to make the index that follows the present view's."""
-        view, cells = self._view, self._cells()
+        view, cells, queries = self._view, self._cells(), self._asked()
+        queries = None if queries is None else view.asked(queries)
         anew = anew or 2 * len(view.overlay) > view.n_items or bool(cells) != bool(view.shown.cells)
-        return Plan(view, self._lag, cells if anew else None, self._asked())
+        return Plan(view, self._lag, cells if anew else None, queries)
 
     def _replace(self, built: Built) -> None:
         """Show what was built, and keep in the overlay what has moved too far for it since it was begun."""

@@ -160,7 +160,7 @@ def test_no_row_scores_higher_than_it_is_shown(steps: list[str], seed: int) -> N
         assert slack.max(initial=0) <= view.slack + 1e-6
         assert (slack <= SCALE * TOLERANCE + SHARE * np.maximum(lag.top - biases, 0) + FALL + 1e-5).all()
         for query in np.concatenate([queries(rng), unusual(rng)]):
-            stale = shown @ query + query[-1] * view.shift
+            stale = shown @ view.asked(query[None])[0] + query[-1] * view.shift
             exact = mirror.vectors[visible] @ query[:-1] + query[-1] * mirror.biases[visible]
             assert (exact <= stale + view.bound(query)).all()
 
@@ -206,7 +206,7 @@ def test_small_moves_stay_out_of_the_index_and_large_ones_enter_it() -> None:
     assert index.view.overlay.tolist() == [50]
     assert set(index.search(QUERY, 2).numbers[0].tolist()) == {0, 50}
     assert {12, 20} < set(index.search(QUERY, 15).numbers[0].tolist())
-    np.testing.assert_array_equal(shown.take(numbers)[0, :2], np.array([np.cos(0.2), np.sin(0.2)], np.float32))
+    np.testing.assert_array_equal(shown.take(numbers)[0, :2], SCALE * np.array([np.cos(0.2), np.sin(0.2)], np.float32))
     back = np.array([np.cos(0.21), np.sin(0.21), 0, 0], np.float32)
     index.write(numbers[:1], back[None], mirror.biases[:1])
     assert index.writes == writes + 1
@@ -328,7 +328,8 @@ def test_a_long_overlay_joins_the_index() -> None:
     assert len(before.overlay) == 8
     assert len(index.view.overlay) == 0
     assert index.view.shown is not before.shown
-    np.testing.assert_array_equal(index.view.shown.take(np.arange(200, dtype=np.int32))[:, :-1], mirror.vectors)
+    shown = index.view.shown.take(np.arange(200, dtype=np.int32))
+    np.testing.assert_array_equal(shown[:, :-1], np.float32(SCALE) * mirror.vectors)
     check(index.view, mirror, rng)
 
 

@@ -17,6 +17,7 @@ from graphrec.retrieval.index_builder import Built, Plan
 from graphrec.retrieval.live_index import LiveIndex
 from tests.retrieval.test_live_index import STEPS, Mirror, check, new_index, step, units
 
+
 class Gate:
     """Lets builds begin, and lets them be done, as often as `open` says; `made` is set when one has only to be handed in."""
 
