@@ -130,7 +130,7 @@ class IndexSettings(_Stage):
         default=0.5,
         ge=0,
         le=1,
-        description="of what an item lacks in weighted log popularity to the top hundredth, its row may lag behind besides",
+        description="of what an item lacks in log popularity to the top hundredth, its row may lag behind besides",
     )
     popularity_fall: float = Field(
         default=0.5, ge=0, description="weighted log popularity that a row may be shown too high by beyond that"

@@ -45,8 +45,9 @@ class Built:
 class Plan:
     """What to make of a view, by a call, once.
 
-    cells: None = the index of the view with its overlay, and what was added after it, in it; a number: all rows anew, in
-    so many cells; 0 = every row is looked at. queries: as FAISS is asked them, to measure the recall by; None = there are none.
+    cells: None = the index of the view with its overlay in it, and what was added after it; a number: all rows anew, in
+    so many cells; 0 = every row is looked at. queries: as FAISS is asked them, to measure the recall by; None = there
+    are none.
     """
 
     view: IndexView | None
@@ -55,7 +56,8 @@ class Plan:
     queries: Float32 | None
 
     def __call__(self) -> Built:
-        view, self.view = self.view, None  # it would keep all that is overwritten in the meantime
+        """Make it; the view is let go as soon as its rows are taken."""
+        view, self.view = self.view, None  # which keeps all that is overwritten after it
         assert view is not None
         known, before = len(view.shown), view.shown
         numbers = np.arange(0 if self.cells is not None else known, view.n_items, dtype=np.int32)

@@ -73,7 +73,8 @@ def common_change(changes: Float32) -> float:
 def outgrown(numbers, biases, shown_biases, moves, hidden, known, shift, lag):  # type: ignore[no-untyped-def]
     """Items (by number) that the index must not go on showing as it does, and the largest slack of the others.
 
-    biases: exact ones of these items. hidden: of all items, whom the index does not show anyway, nor any from `known` on.
+    biases: exact ones of these items. hidden: of all items, whom the index does not show anyway, nor any from `known`
+    on.
     """
     far = np.empty(numbers.size, np.int32)
     n_far, largest = 0, 0.0

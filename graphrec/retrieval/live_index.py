@@ -1,7 +1,7 @@
 """An index that follows: written row by row while it is searched, and never locked for a search.
 
 The writer keeps the exact rows, and for readers one immutable view of them (index_view.py), replaced whole by a single
-assignment. A row that moved no further than it may lag (index_lag.py) stays in the FAISS index as it was, since searches
+assignment. A row that moved no further than it may lag (index_lag.py) stays in the FAISS index as it was, as searches
 order by exact rows; a row that moved further enters the overlay. When the overlay has grown long, its rows join a FAISS
 index that then takes the place of the present one: no search waits for it. Where every row is looked at, there are two
 such indexes, written in turn. Where rows lie in cells, a thread of its own makes the new one from a view, be it a copy
@@ -44,7 +44,8 @@ _NONE, _NO_BIASES = np.zeros(0, np.int32), np.zeros(0, np.float32)
 class LiveIndex:
     """Item number -> vector v (d,) and bias b, searched by q·v + c b. One writer, any number of readers, no lock.
 
-    scale: |q| / c of usual queries, whose lists are certified soonest. `writes` counts the rows that entered the overlay.
+    scale: |q| / c of usual queries, whose lists are certified soonest. `writes` counts the rows that entered the
+    overlay.
     """
 
     def __init__(self, dimensions: int, settings: IndexSettings, scale: float = 1.0) -> None:
@@ -257,7 +258,7 @@ class LiveIndex:
         self._view = successor
 
     def _keep_short(self) -> None:
-        """Put a new index in place that has been made; have one made where the overlay is long or cells are outdated."""
+        """Put in place an index that has been made; have one made where the overlay is long or cells are outdated."""
         if self._building is not None:
             if not self._building.done():
                 return

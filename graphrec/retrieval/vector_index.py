@@ -95,7 +95,7 @@ class _GpuCopy:
 class _Before(NamedTuple):
     """The index that another one followed: whether somebody still holds it, its storage, and what changed since."""
 
-    index: weakref.ref[VectorIndex]
+    held: weakref.ref[VectorIndex]
     storage: Any
     changed: Int32
 
@@ -198,7 +198,7 @@ class VectorIndex:
         known = len(self)
         old = int(np.searchsorted(numbers, known))
         behind, changed = self._before, numbers
-        if behind is None or behind.index() is not None:
+        if behind is None or behind.held() is not None:
             following = self.copy()
         else:
             following = self._with(behind.storage)
@@ -248,9 +248,7 @@ class VectorIndex:
         return self._faiss.SearchParameters(sel=selector)
 
     def _search_on_gpu(self, queries: Float32, k: int, hidden: Mask | None) -> tuple[Float32, Int32] | None:
-        """As `search`; None where too many hidden items are in the way, which a GPU cannot leave out, or the GPU has
-        rows that came after these.
-        """
+        """As `search`; None where the GPU has rows that came later, or hidden items, which it cannot leave out, abound."""
         fetch = k if hidden is None else min(2 * k, len(self))
         if fetch > _GPU_MOST:
             return None

@@ -19,7 +19,7 @@ from tests.retrieval.test_live_index import STEPS, Mirror, check, new_index, ste
 
 
 class Gate:
-    """Lets builds begin, and lets them be done, as often as `open` says; `made` is set when one has only to be handed in."""
+    """Lets builds begin and be done, as often as `open` says; `made` is set when one has only to be handed in."""
 
     def __init__(self) -> None:
         self.before, self.after, self.made = threading.Semaphore(0), threading.Semaphore(0), threading.Event()
@@ -174,7 +174,7 @@ def test_a_build_that_fails_says_so_once(gate: Gate, monkeypatch: pytest.MonkeyP
 
 
 def test_too_many_new_items_have_the_cells_made_anew(gate: Gate) -> None:
-    index, mirror, rng = filled(gate, 400)
+    index, _, rng = filled(gate, 400)
     gate.open(100, 100)
     cells = index._built
     for _ in range(3):
