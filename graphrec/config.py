@@ -123,9 +123,19 @@ class FilterSettings(_Stage):
 class IndexSettings(_Stage):
     """When a row of the vector index is written anew; its searches order by exact rows all the same."""
 
-    tolerance: float = Field(default=0.02, ge=0, description="move of a vector of length one that a row may lag behind")
-    popularity_tolerance: float = Field(default=0.25, ge=0, description="change of weighted log popularity likewise")
-    merge_rows: Positive = Field(default=2_000, description="rows in the overlay before they join the index")
+    tolerance: float = Field(
+        default=0.05, ge=0, description="move of a vector of length one that any row may lag behind"
+    )
+    popularity_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="of what an item lacks in log popularity to the top hundredth, its row may lag behind besides",
+    )
+    popularity_fall: float = Field(
+        default=0.5, ge=0, description="weighted log popularity that a row may be shown too high by beyond that"
+    )
+    merge_rows: Positive = Field(default=1_000, description="rows in the overlay before they join the index")
     flat_items: Positive = Field(default=200_000, description="up to so many items, searches look at every row")
 
 

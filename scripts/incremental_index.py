@@ -23,6 +23,7 @@ BATCH = 1_000
 K = 20
 ROUNDING = 1e-6  # of the largest score: two sums of the same numbers
 ASKED = 500  # users whose lists are compared
+ORDERED = (100, 200, 400)  # stale rows whose exact rows a search looks at
 
 
 def follow_index(retriever: Retriever, tail: Tail, batches: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -44,15 +45,20 @@ def follow_index(retriever: Retriever, tail: Tail, batches: int, rng: np.random.
     exact = exact_rows(retriever)
     half_frozen = np.hstack([frozen[:, :-1], exact[:, -1:]])
     found = retriever.index.search(queries, K)
+    written = retriever.index.writes - written
     return {
         "events": events,
         "growth": retriever.graph.n_edges / n_edges - 1,
         "moved_rows_per_event": moved / events,
-        "written_rows_per_event": (retriever.index.writes - written) / events,
+        "written_rows_per_event": written / events,
+        "writes_saved": moved / max(written, 1),
         "overlap": overlap(found.numbers, queries, exact),
         "overlap_never_written": overlap(best(queries, frozen), queries, exact),
         "overlap_vectors_never_written": overlap(best(queries, half_frozen), queries, exact),
         "certified": float(np.mean(found.certified)),
+        "certified_by_rows_ordered": {
+            str(rows): float(np.mean(found.certified & (found.ordered <= rows))) for rows in ORDERED
+        },
     }
 
 

@@ -4,15 +4,18 @@ A view is fixed once made, and readers take it without a lock. Its FAISS index s
 moved too far for that are in the overlay, which is scored by the exact rows. A search takes more than it needs from the
 stale rows, orders all of it by the exact ones, and then certifies its list.
 
-The certificate. Let a row be (v, b), a query (q, c), their score q·v + c b. Of every row that the index shows as
-(v', b'), |v - v'| <= drift and |b - b' - shift| <= bias_drift, so its score is at most
+The certificate. Let a row be (v, b), a query (q, c), their score q·v + c b. Every row that the index shows as
+(scale v', b') obeys scale |v - v'| + (b - b' - shift) <= 0 and b' + shift - b <= slack (index_lag.py), so with c >= 0 its
+score is at most
 
-    q·v' + c (b' + shift) + bound,    bound = |q| drift + |c| bias_drift        (Cauchy-Schwarz)
+    q·v' + |q| |v - v'| + c b  <=  q·v' + c (b' + shift) + (|q| - c scale) |v - v'|        (Cauchy-Schwarz)
 
-and no row the index has not returned has a larger stale part than the last it has. If the k-th exact score is not below
-that, no row is missing from the list: it is the list of all exact rows, up to ties. The term `c shift` is common to all
-rows, so it moves no order: a change that all rows share costs nothing. Rounding is bounded too, by (d + 2) 2^-23
-(|q| |v| + |c| |b|), twice the bound of one inner product in float32.
+where |v - v'| <= slack / scale, so that the last term is none for queries of the length that the index is made for.
+With c < 0 it is at most q·v' + c (b' + shift) + (|q| - c scale) slack / scale. No row that the index has not returned
+has a larger stale part than the last it has. If the k-th exact score is not below that, no row is missing from the list:
+it is the list of all exact rows, up to ties. The term `c shift` is common to all rows, so it moves no order: a change
+that all rows share costs nothing. Rounding is bounded too, by (d + 2) 2^-23 (|q| |v| + |c| |b'|), twice the bound of one
+inner product in float32.
 
 The exact rows are the writer's arrays, which it goes on writing into. Before it does, it leaves what it overwrites with
 the view (`replaced`), and a reader looks there after it has read: so it sees the rows of its view, all of one moment.
@@ -21,7 +24,7 @@ the view (`replaced`), and a reader looks there after it has read: so it sees th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -38,19 +41,23 @@ if TYPE_CHECKING:
     Int32 = NDArray[np.int32]
     Mask = NDArray[np.bool_]
 
-_FETCH, _LEAST_FETCH = 2, 100  # the index is asked for so many times k stale rows, and at least for so many
+_FIRST = 100  # stale rows that are ordered at first, or 2 k; then twice as many, until the list is certified
+_FETCH = 400  # that there are in all: enough for nearly every list, and a scan for more would cost more than exact rows
+_FETCH_SHARE = 16  # but of few items, no more than one in so many
 _ROUNDING = 2.0**-23  # twice the unit of float32
 
 
 class Found(NamedTuple):
     """Answers to m queries, best first; fewer than k items leave numbers of -1 and scores of -inf.
 
-    certified: whether the list is proved to be the k best of all items.
+    certified: whether the list is proved to be the k best of all items. ordered: how many of the stale rows it took;
+    the number of items where all exact rows were looked at.
     """
 
     scores: Float32  # (m, k), exact
     numbers: Int32  # (m, k)
     certified: Mask  # (m,)
+    ordered: Int32  # (m,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +77,8 @@ class IndexView:
 
     shown: the FAISS index of rows (v', b'). vectors, biases: the writer's arrays, float32 (>= n, d) and (>= n,).
     overlay: numbers scored by their exact rows. hidden: those and the removed, which `shown` must not answer with.
-    length, bias_length: no exact or stale vector is longer, no exact bias larger.
+    scale, slack, shift: of the certificate. length, bias_length: no exact or stale vector is longer, no exact bias
+    larger.
     """
 
     shown: VectorIndex
@@ -80,13 +88,19 @@ class IndexView:
     overlay: Int32
     hidden: Mask  # (n_items,)
     removed: Mask  # (n_items,)
-    drift: float = 0.0
-    bias_drift: float = 0.0
+    scale: float = 1.0
+    slack: float = 0.0
     shift: float = 0.0
     length: float = 0.0
     bias_length: float = 0.0
     version: int = 0
     replaced: Overwritten | None = None
+
+    def changed(self, **changes: Any) -> IndexView:
+        """The next moment: as this one but for some attributes."""
+        successor = object.__new__(IndexView)
+        successor.__dict__ = self.__dict__ | {"version": self.version + 1, "replaced": None} | changes
+        return successor
 
     def take(self, numbers: Int32) -> tuple[Float32, Float32]:
         """Exact vectors (n, d) and biases (n,) of some items, as they were at this moment."""
@@ -104,33 +118,37 @@ class IndexView:
     def search(self, queries: Float32, k: int, exclude: Int32 | None = None, fetch: int = 0) -> Found:
         """Best k items of each query (m, d + 1) = (q, c), none of the item numbers in `exclude`.
 
-        fetch: stale rows to ask the index for; 0 = by k. Where they do not suffice to certify the list, all exact rows
-        are looked at, or, where the index visits some cells only, twice as many are asked for.
+        fetch: stale rows to ask the index for; 0 = by k. A scan costs nearly the same whatever it returns, so they are
+        asked for at once, and ordered by exact rows a hundred first, then twice as many, until the list is certified.
+        Where all do not suffice, every exact row is looked at, unless the index visits some cells only.
         """
         k = min(k, max(self.n_items, 1))
         barred = self._barred(exclude)
         hidden, overlay = self.hidden | barred, self.overlay[~barred[self.overlay]]
-        fetch = fetch or max(_FETCH * k, _LEAST_FETCH)
         found = Found(
             np.full((len(queries), k), -np.inf, np.float32),
             np.full((len(queries), k), -1, np.int32),
             np.zeros(len(queries), np.bool_),
+            np.zeros(len(queries), np.int32),
         )
-        stale_scores, stale = self.shown.search(queries, fetch, hidden)
+        fetch = fetch or max(2 * k, _FIRST, min(_FETCH, len(self.shown) // _FETCH_SHARE))
+        every, stale = self.shown.search(self.asked(queries), fetch, hidden)
         for place, query in enumerate(queries):
-            scores, numbers, complete = self._ordered(query, k, overlay, stale_scores[place], stale[place])
+            scores, numbers, ordered, complete = self._ordered(query, k, overlay, every[place], stale[place])
             if not complete and not self.shown.cells:
                 scores, numbers = self.scan(query, k, exclude)
-                complete = True
-            wider = fetch
-            while not complete and wider < len(self.shown):
-                wider *= 2
-                more_scores, more = self.shown.search(query[None], wider, hidden)
-                scores, numbers, complete = self._ordered(query, k, overlay, more_scores[0], more[0])
+                ordered, complete = self.n_items, True
             found.scores[place, : len(scores)] = scores
             found.numbers[place, : len(numbers)] = numbers
             found.certified[place] = complete and not self.shown.cells
+            found.ordered[place] = ordered
         return found
+
+    def asked(self, queries: Float32) -> Float32:
+        """Queries as `shown` is asked them: the length of their vectors is in its rows."""
+        asked = queries.astype(np.float32)
+        asked[:, :-1] /= np.float32(self.scale)
+        return asked
 
     def scan(self, query: Float32, k: int, exclude: Int32 | None = None) -> tuple[Float32, Int32]:
         """Scores and numbers of the k best of all items by their exact rows, best first: the slow way of `search`."""
@@ -149,27 +167,43 @@ class IndexView:
 
     def bound(self, query: Float32) -> float:
         """How far an exact score can lie above the stale one, in units of the score."""
-        q, c = float(np.linalg.norm(query[:-1])), abs(float(query[-1]))
-        rounding = (len(query) + 1) * _ROUNDING * (q * self.length + c * (self.bias_length + abs(self.shift)))
-        return q * self.drift + c * self.bias_drift + rounding
+        q, c = float(np.linalg.norm(query[:-1])), float(query[-1])
+        rounding = (
+            (len(query) + 1)
+            * _ROUNDING
+            * (q * self.length + abs(c) * (self.bias_length + abs(self.shift) + self.slack))
+        )
+        return max(q - c * self.scale, 0.0) * self.slack / self.scale + rounding
 
     def _ordered(
         self, query: Float32, k: int, overlay: Int32, stale_scores: Float32, stale: Int32
-    ) -> tuple[Float32, Int32, bool]:
+    ) -> tuple[Float32, Int32, int, bool]:
         """The k best of the overlay and what the index returned, by their exact rows: scores and numbers.
 
-        And whether no other row that the index looked at can belong among them.
+        How many of what it returned that took, and whether no other row that the index looked at can belong among them.
         """
         returned = stale[stale >= 0]
-        numbers = np.concatenate([returned, overlay])
+        allowance = query[-1] * self.shift + self.bound(query)
+        numbers = np.concatenate([overlay, returned[: max(_FIRST, 2 * k)]])
+        scores = self._scores(query, numbers)
+        while True:
+            ordered = len(numbers) - len(overlay)
+            best = largest(scores, k)
+            if ordered == len(returned) and (len(returned) < len(stale) or len(stale) >= len(self.shown)):
+                complete = True
+            else:
+                complete = len(best) == k and bool(scores[best[-1]] >= stale_scores[ordered - 1] + allowance)
+            if complete or ordered == len(returned):
+                return scores[best], numbers[best], ordered, complete
+            more = returned[ordered : 2 * ordered]
+            numbers = np.concatenate([numbers, more])
+            scores = np.concatenate([scores, self._scores(query, more)])
+
+    def _scores(self, query: Float32, numbers: Int32) -> Float32:
+        """Exact scores of some items."""
         vectors, biases = self.take(numbers)
-        scores = vectors @ query[:-1] + query[-1] * biases
-        best = largest(scores, k)
-        scores = scores[best]
-        complete = len(returned) < len(stale) or len(stale) >= len(self.shown)
-        if not complete and len(best) == k:
-            complete = scores[-1] >= stale_scores[-1] + query[-1] * self.shift + self.bound(query)
-        return scores, numbers[best], bool(complete)
+        scores: Float32 = vectors @ query[:-1] + query[-1] * biases
+        return scores
 
     def _barred(self, exclude: Int32 | None) -> Mask:
         """Which items must not be answered with."""

@@ -89,7 +89,7 @@ class Retriever:
         self.recent = Popularity(half_life)
         self.lasting = Popularity(half_life * LONG_POPULARITY)
         self.propagation = None if model is None else Propagation(model.sage)
-        self.index = None if model is None else LiveIndex(model.sage.dimensions, config.index)
+        self.index = None if model is None else LiveIndex(model.sage.dimensions, config.index, model.scale)
         self.n_items = 0
         # Half precision: half the room, and a cosine to three digits is enough to rank by.
         self._texts = np.zeros((0, 0), np.float16)
@@ -176,8 +176,10 @@ class Retriever:
         if self.propagation is not None:
             self.propagation.recompute(self.graph)
             self._index_rows(np.arange(self.propagation.n_items, dtype=np.int32))
-            if self.index is not None and self.index.rebuild_due:
-                self.index.rebuild()
+            if self.index is not None:
+                self.index.wait()
+                if self.index.rebuild_due:
+                    self.index.rebuild()
 
     def query(self, user: int) -> Float32 | None:
         """The user's index query `[scale unit(h2_u), 1]`, float32 (d + 1,); None without a model or a history."""
@@ -303,7 +305,8 @@ class Retriever:
         if self.recent.clock != self._clock:
             self._clock = self.recent.clock
             self.index.write_biases(self._biases(np.arange(len(self.index), dtype=np.int32)))
-        self.index.write(numbers, unit_rows(self.propagation.item_vectors[numbers]), self._biases(numbers))
+        numbers = np.sort(numbers)
+        self.index.follow(numbers, self.propagation.item_vectors, self._biases(numbers))
 
     def _biases(self, numbers: Int32) -> Float32:
         """Weighted log popularity of items, float32 (n,)."""

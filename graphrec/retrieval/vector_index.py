@@ -11,9 +11,11 @@ change beside a search: whoever changes rows changes a `copy`, and lets it take 
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import threading
+import weakref
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 _GPU_MOST = 2048  # results of one search that a GPU can order
+_GPU_SCRATCH = 256 << 20  # bytes that searches on a GPU may use beside the rows
 _PROBE_QUERIES, _PROBE_LENGTH, _RECALL = 100, 20, 0.99  # a probe of the recall, and what it must find
 
 
@@ -51,6 +54,52 @@ def import_faiss() -> Any:
     return faiss
 
 
+class _GpuCopy:
+    """The rows of an index and of those that follow it, on a GPU: one copy, that of the newest that was searched.
+
+    FAISS cannot change single rows there. So a refresh uploads all, into the same index, once for all that a merge of
+    the overlay changes; until then the copy stays as it is, and what came later is in the overlay (live_index.py). Who
+    still searches an older index does so on the CPU. Memory is that of one index and `_GPU_SCRATCH`.
+    """
+
+    def __init__(self, faiss: Any) -> None:
+        self._faiss = faiss
+        self._turn = threading.Lock()
+        self._resources: Any = None
+        self._index: Any = None
+        self._moments = itertools.count(1)
+        self._moment = 0  # whose rows these are
+
+    def next_moment(self) -> int:
+        """A number for the rows of an index, larger than all before."""
+        return next(self._moments)
+
+    def search(self, index: Any, moment: int, queries: Float32, k: int) -> tuple[Float32, Int32] | None:
+        """Scores and numbers (n, k) of a FAISS index whose rows have been the same since `moment`; None: too old."""
+        with self._turn:
+            if moment < self._moment:
+                return None
+            if moment > self._moment:
+                if self._resources is None:
+                    self._resources = self._faiss.StandardGpuResources()
+                    self._resources.setTempMemory(_GPU_SCRATCH)
+                if self._index is not None and hasattr(self._index, "nlist") == hasattr(index, "nlist"):
+                    self._index.copyFrom(index)
+                else:
+                    self._index = self._faiss.index_cpu_to_gpu(self._resources, 0, index)
+                self._moment = moment
+            scores, numbers = self._index.search(queries, k)
+        return scores, numbers
+
+
+class _Before(NamedTuple):
+    """The index that another one followed: whether somebody still holds it, its storage, and what changed since."""
+
+    held: weakref.ref[VectorIndex]
+    storage: Any
+    changed: Int32
+
+
 class VectorIndex:
     """Item number -> vector, searched by inner product; rows float32 (n, dimensions).
 
@@ -61,8 +110,10 @@ class VectorIndex:
         self._faiss = import_faiss()
         self._index = self._faiss.IndexFlatIP(dimensions)
         self._on_gpu = self._faiss.get_num_gpus() > 0 if on_gpu is None else on_gpu
-        self._turn = threading.Lock()  # of the GPU
-        self._gpu_copy: Any = None  # None = the index has changed since
+        self._gpu = _GpuCopy(self._faiss)
+        self._moment = self._gpu.next_moment()
+        self._before: _Before | None = None
+        self._rows: Float32 | None = None
 
     @classmethod
     def of(
@@ -113,12 +164,12 @@ class VectorIndex:
         if self.cells:
             rows: Float32 = self._index.reconstruct_batch(numbers.astype(np.int64))
             return rows
-        return self._flat()[numbers]
+        return self.flat[numbers]
 
     def add(self, rows: Float32) -> None:
         """Append the next item numbers."""
         self._index.add(np.ascontiguousarray(rows, np.float32))
-        self._gpu_copy = None
+        self._moment, self._rows = self._gpu.next_moment(), None
 
     def change(self, numbers: Int32, rows: Float32) -> None:
         """Give items, each named once, other rows."""
@@ -127,19 +178,49 @@ class VectorIndex:
         if self.cells:
             self._index.update_vectors(numbers.astype(np.int64), np.ascontiguousarray(rows, np.float32))
         else:
-            self._flat()[numbers] = rows
-        self._gpu_copy = None
+            self.flat[numbers] = rows
+        self._moment = self._gpu.next_moment()
 
-    def _flat(self) -> Float32:
-        """The rows of an index that looks at every one of them: a view, valid until `add`."""
-        flat: Float32 = self._faiss.rev_swig_ptr(self._index.get_xb(), len(self) * self.dimensions)
-        return flat.reshape(len(self), self.dimensions)
+    @property
+    def flat(self) -> Float32:
+        """All rows of an index that looks at every one of them, float32 (n, dimensions): a view, valid until `add`."""
+        if self._rows is None:
+            flat: Float32 = self._faiss.rev_swig_ptr(self._index.get_xb(), len(self) * self.dimensions)
+            self._rows = flat.reshape(len(self), self.dimensions)
+        return self._rows
+
+    def successor(self, numbers: Int32, rows: Float32) -> VectorIndex:
+        """The same with other rows for some items, each named once, sorted, and with new ones from len(self) on.
+
+        It takes the storage of the index before this one if nobody holds that any more, and a copy of this one if not:
+        of an index that looks at every row there are two, and a step costs what its rows cost.
+        """
+        known = len(self)
+        old = int(np.searchsorted(numbers, known))
+        behind, changed = self._before, numbers
+        if behind is None or behind.held() is not None:
+            following = self.copy()
+        else:
+            following = self._with(behind.storage)
+            missed, first = behind.changed, len(following)
+            following.change(missed[missed < first], self.take(missed[missed < first]))
+            following.add(self.flat[first:])
+        following.change(numbers[:old], rows[:old])
+        following.add(rows[old:])
+        if not self.cells:
+            following._before = _Before(weakref.ref(self), self._index, changed)
+        return following
 
     def copy(self) -> VectorIndex:
         """The same rows once more, to be changed while searches go on in this one."""
-        copy = VectorIndex(self.dimensions, on_gpu=self._on_gpu)
-        copy._index = self._faiss.clone_index(self._index)
-        return copy
+        return self._with(self._faiss.clone_index(self._index))
+
+    def _with(self, storage: Any) -> VectorIndex:
+        """An index of this storage that shares the copy on the GPU, which is of one of them at a time."""
+        index = VectorIndex(self.dimensions, on_gpu=self._on_gpu)
+        index._index, index._gpu = storage, self._gpu
+        index._moment = self._gpu.next_moment()
+        return index
 
     def search(self, queries: Float32, k: int, hidden: Mask | None = None) -> tuple[Float32, Int32]:
         """Best k items of each query: scores (n, k) and numbers (n, k), -1 where there are fewer.
@@ -167,15 +248,14 @@ class VectorIndex:
         return self._faiss.SearchParameters(sel=selector)
 
     def _search_on_gpu(self, queries: Float32, k: int, hidden: Mask | None) -> tuple[Float32, Int32] | None:
-        """As `search`; None where too many hidden items are in the way: a GPU cannot leave any out."""
+        """As `search`; None where the GPU has rows that came later, or hidden items, which it cannot leave out, abound."""
         fetch = k if hidden is None else min(2 * k, len(self))
         if fetch > _GPU_MOST:
             return None
-        with self._turn:
-            if self._gpu_copy is None:
-                resources = self._faiss.StandardGpuResources()
-                self._gpu_copy = resources, self._faiss.index_cpu_to_gpu(resources, 0, self._index)
-            scores, numbers = self._gpu_copy[1].search(queries, fetch)
+        found = self._gpu.search(self._index, self._moment, queries, fetch)
+        if found is None:
+            return None
+        scores, numbers = found
         if hidden is not None:
             shown = (numbers >= 0) & ~hidden[numbers]
             if fetch < len(self) and (shown.sum(axis=1) < k).any():

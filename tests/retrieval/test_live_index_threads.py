@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,6 @@ from graphrec.retrieval.live_index import LiveIndex
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
-NOTHING = np.zeros(0, np.int32)
 GROUPS, GROUP, DIMENSIONS = 20, 100, 16
 STEP = 2.0**-10  # a batch moves a row by 20 steps of this times 4 = sqrt(DIMENSIONS): it takes a few to go too far
 MEMBERS = np.arange(GROUPS * GROUP, dtype=np.int32).reshape(GROUPS, GROUP)
@@ -30,15 +30,9 @@ MEMBERS = np.arange(GROUPS * GROUP, dtype=np.int32).reshape(GROUPS, GROUP)
 class Unprotected(LiveIndex):
     """Writes in place and leaves nothing for readers who are still at the old moment."""
 
-    def _publish(
-        self,
-        successor: IndexView,
-        numbers: Int32 = NOTHING,
-        vectors: Float32 | None = None,
-        biases: Float32 | None = None,
-    ) -> None:
-        if vectors is not None and biases is not None:
-            successor.vectors[numbers], successor.biases[numbers] = vectors, biases
+    def _publish(self, successor: IndexView, replaced: Any = None, write: Any = None) -> None:
+        if write is not None:
+            write(successor.vectors, successor.biases)
         self._view = successor
 
 
@@ -51,7 +45,7 @@ def _often_interrupted() -> Iterator[None]:
 
 
 def filled(kind: type[LiveIndex]) -> LiveIndex:
-    index = kind(DIMENSIONS, IndexSettings(tolerance=0.2, popularity_tolerance=0.2, merge_rows=300))
+    index = kind(DIMENSIONS, IndexSettings(tolerance=0.2, merge_rows=300))
     values = np.repeat(np.arange(GROUPS, dtype=np.float32) * STEP, GROUP)
     index.add(np.repeat(values[:, None], DIMENSIONS, 1), values)
     return index

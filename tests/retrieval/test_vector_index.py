@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +94,98 @@ def test_a_copy_changes_alone(on_gpu: bool, cells: int) -> None:
     changed = np.concatenate([rows, rows[:5]])
     changed[4] = 1
     np.testing.assert_array_equal(copy.take(np.arange(35, dtype=np.int32)), changed)
+
+
+@each_kind
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.booleans()), max_size=10), seed=st.integers(0, 99)
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_successors_have_the_rows_of_those_before_them(
+    on_gpu: bool, cells: int, steps: list[tuple[int, int, bool]], seed: int
+) -> None:
+    """Whether somebody goes on holding an index or nobody does, and then its storage is written again."""
+    rng = np.random.default_rng(seed)
+    rows = random(30, 4, seed=seed)
+    index = VectorIndex.of(rows, cells=cells, on_gpu=on_gpu)
+    held = []
+    for changes, additions, hold in steps:
+        if hold:
+            held.append((index, rows))
+        numbers = np.sort(rng.choice(len(rows), changes, replace=False))
+        numbers = np.concatenate([numbers, np.arange(len(rows), len(rows) + additions)]).astype(np.int32)
+        new = random(len(numbers), 4, seed=int(rng.integers(10**6)))
+        rows = np.concatenate([rows, new[changes:]])
+        rows[numbers] = new
+        index = index.successor(numbers, new)
+        check(index, rows)
+    for earlier, then in held:
+        check(earlier, then)
+
+
+def test_two_storages_take_turns() -> None:
+    index, one = VectorIndex.of(random(30, 4)), np.zeros(1, np.int32)
+    seen = set()
+    for step in range(6):
+        index = index.successor(one, random(1, 4, seed=step))
+        seen.add(index.flat.ctypes.data)
+    assert len(seen) == 2
+    held = index
+    for step in range(2):
+        index = index.successor(one, random(1, 4, seed=step))
+    assert index.flat.ctypes.data != held.flat.ctypes.data
+
+
+@pytest.fixture
+def uploads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A GPU made of CPU, and what was brought to it, and how."""
+    faiss, done = import_faiss(), []
+
+    class Resources:
+        def setTempMemory(self, size: int) -> None:  # noqa: N802
+            done.append(f"{size >> 20} MiB")
+
+    class Copy:
+        def __init__(self, index: Any) -> None:
+            self.copyFrom(index)
+            done[-1] = "new"
+
+        def copyFrom(self, index: Any) -> None:  # noqa: N802
+            self.index = faiss.clone_index(index)
+            self.__dict__.pop("nlist", None)
+            if hasattr(index, "nlist"):
+                self.nlist = index.nlist
+            done.append("again")
+
+        def search(self, queries: Float32, k: int) -> Any:
+            done.append("search")
+            return self.index.search(queries, k)
+
+    monkeypatch.setattr(faiss, "StandardGpuResources", Resources, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", lambda resources, device, index: Copy(index), raising=False)
+    return done
+
+
+@each_kind
+def test_a_gpu_holds_one_copy_that_follows(uploads: list[str], cells: int) -> None:
+    rows, asked, one = random(30, 4), random(2, 4, seed=1), np.array([7], np.int32)
+    first = VectorIndex.of(rows, cells=cells, queries=asked, on_gpu=True)
+    for _ in range(3):
+        first.search(asked, 3)
+    assert uploads == ["256 MiB", "new", "search", "search", "search"]
+    uploads.clear()
+    changed = rows.copy()
+    changed[7] = 9
+    second = first.successor(one, changed[one])
+    assert uploads == []  # nobody has searched it yet
+    check(first, rows)
+    assert set(uploads) == {"search"}
+    uploads.clear()
+    check(second, changed)
+    assert uploads.count("again") == 1
+    uploads.clear()
+    check(first, rows)  # by the CPU: the copy has gone on
+    assert uploads == []
 
 
 def test_rows_of_any_layout_are_taken() -> None:
