@@ -16,7 +16,7 @@ from graphrec.embedding.embedding_model import EmbeddingModel
 from graphrec.embedding.spectral import fold_in_items, known_rows
 from graphrec.errors import GenerationError, NotTrainedError
 from graphrec.events.catalogue import Catalogue
-from graphrec.generation import Manifest
+from graphrec.generation import Manifest, Snapshot
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.graph.vocabulary import Vocabulary
 from graphrec.ranking.ranker import Ranker
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 _BATCH = 20_000  # events applied at once when catching up
+_ROWS = 1024  # items described at once: what lies between their texts and their features stays in the cache
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Learned:
         try:
             model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))
             ranker, session_ranker = (Ranker.from_arrays(head) if head else None for head in heads)
-            new = ColdModel.from_arrays(cold, np.array(generation.array("cold_vectors"))) if cold else None
+            new = ColdModel.from_arrays(cold, generation.array("cold_vectors")) if cold else None
         except KeyError as error:
             raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
         try:
@@ -93,7 +94,7 @@ class Learned:
         except (KeyError, TypeError) as error:
             raise GenerationError("other numbers were chosen than this version knows", got=str(error)) from None
         names = ("texts", "basis_items", "basis_users", "basis_values")
-        texts, items, users, values = (np.array(generation.array(name)) for name in names)
+        texts, items, users, values = (generation.array(name) for name in names)
         return cls(model, ranker, session_ranker, choices, texts, items, users, values, new)
 
 
@@ -142,11 +143,10 @@ class LiveState:
             self.cold = ColdItems(learned.cold, self.retriever, config.cold)
         self.texts = learned.texts
         seen = catalogue_offset if snapshot is None else snapshot.manifest.catalogue_offset
-        self.catalogue.update(row for row in store.catalogue() if row.seq <= seen)
+        self.catalogue.update(store.catalogue(until=seen))
         self.items.extend(store.items()[: len(self.texts)])
         self.retriever.grow_users(self.retriever.graph.n_users)
-        everything = np.arange(len(self.items))
-        self.retriever.add_items(self.item_features(), self._centred(everything))
+        self.retriever.add_items(*self._described(len(self.items)))
         if snapshot is not None and usable:
             self.retriever.recent.restore(snapshot.part("recent"))
             self.retriever.lasting.restore(snapshot.part("lasting"))
@@ -210,6 +210,20 @@ class LiveState:
         """What GraphSAGE reads of each item, float32 (n_items, d_in); d_in = 0 before the first training."""
         return self._features(np.arange(len(self.items)))
 
+    def _described(self, n_items: int) -> tuple[Float32, NDArray[np.float16] | None]:
+        """Features of the first items and, if there are any, their centred texts, no more exact than they are kept."""
+        if self.learned is None or not self.texts.shape[1]:
+            return self._features(np.arange(n_items)), None
+        feature_map, basis = self.learned.model.features, self.learned.basis_items
+        features = np.zeros((n_items, feature_map.dimensions), np.float32)
+        texts = np.zeros((n_items, self.texts.shape[1]), np.float16)
+        for first in range(0, n_items, _ROWS):
+            rows = slice(first, min(first + _ROWS, n_items))
+            centred = feature_map.centred(self.texts[rows])
+            features[rows] = feature_map.of_centred(known_rows(basis, np.arange(rows.start, rows.stop)), centred)
+            texts[rows] = centred
+        return features, texts
+
     def _features(self, numbers: NDArray[np.integer]) -> Float32:
         if self.learned is None:
             return np.zeros((len(numbers), 0), np.float32)
@@ -237,6 +251,13 @@ class LiveState:
 
     def publish(self, generations: Generations, made_by: str, parent: int | None, metrics: dict[str, Any]) -> Manifest:
         """Write this state as a generation and make it the live one; raises NotTrainedError, GenerationError."""
+        return generations.publish(*self.snapshot(made_by, parent, metrics))
+
+    def snapshot(self, made_by: str, parent: int | None, metrics: dict[str, Any]) -> Snapshot:
+        """Copy this state, for `Generations.publish` to write: only the copy needs the writer to wait.
+
+        Raises NotTrainedError.
+        """
         index = self.retriever.index
         if self.learned is None or index is None:
             raise NotTrainedError("there is no model to publish", way_out="graphrec train")
@@ -251,10 +272,9 @@ class LiveState:
             text_model=text_model(self.config),
             metrics=metrics,
         )
-        learned = replace(self.learned, texts=self.texts)
-        return generations.publish(
-            draft, learned.weights(), {**learned.arrays(), **self._snapshot_arrays()}, index.save
-        )
+        texts = self.texts.copy() if self.texts.flags.writeable else self.texts  # else they are mapped from a file
+        learned = replace(self.learned, texts=texts)
+        return Snapshot(draft, learned.weights(), {**learned.arrays(), **self._snapshot_arrays()}, index.snapshot())
 
     def rebuilt(self, progress: Progress | None = None) -> LiveState:
         """A second state of the same weights, derived from the log's first event on, later items folded in."""
@@ -266,13 +286,11 @@ class LiveState:
         return state
 
     def _snapshot_arrays(self) -> dict[str, NDArray[Any]]:
-        """What a generation needs beside the learned, to spare the replay."""
-        parts = {
-            "graph": self.retriever.graph.state(),
-            "recent": self.retriever.recent.state(),
-            "lasting": self.retriever.lasting.state(),
-        }
-        return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+        """Copies of what a generation needs beside the learned, to spare the replay."""
+        copies = {f"graph.{name}": array for name, array in self.retriever.graph.state().items()}
+        for part, popularity in (("recent", self.retriever.recent), ("lasting", self.retriever.lasting)):
+            copies |= {f"{part}.{name}": array.copy() for name, array in popularity.state().items()}
+        return copies
 
 
 def snapshot_settings(config: Config, choices: Choices) -> dict[str, Any]:

@@ -12,34 +12,36 @@ if TYPE_CHECKING:
 
 
 class Catalogue:
-    """Item number -> latest `Item`; a number without one was only ever named by events."""
+    """Item number -> latest version of its content; a number without one was only ever named by events."""
 
     def __init__(self) -> None:
-        self._items: dict[int, Item] = {}
+        self._rows: dict[int, CatalogueRow] = {}
         self.offset = 0  # version it has read up to
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._rows)
 
     def update(self, rows: Iterable[CatalogueRow]) -> list[int]:
         """Take versions in, in order; returns the numbers whose text is new or another one."""
-        before: dict[int, str] = {}
+        latest = {}
         for row in rows:
-            before.setdefault(row.number, self.text(row.number))
-            self._items[row.number] = row.item
+            latest[row.number] = row
             self.offset = row.seq
-        return sorted(number for number, text in before.items() if text != self.text(number))
+        changed = [number for number, row in latest.items() if self.text(number) != (row.text or row.title)]
+        self._rows |= latest
+        return sorted(changed)
 
     def get(self, number: int) -> Item | None:
-        """The item's content, None if the catalogue does not have it."""
-        return self._items.get(number)
+        """The item's content, made when asked for; None if the catalogue does not have it."""
+        row = self._rows.get(number)
+        return None if row is None else row.item
 
     def title(self, number: int) -> str:
         """The item's title, empty if unknown."""
-        item = self._items.get(number)
-        return "" if item is None else item.title
+        row = self._rows.get(number)
+        return "" if row is None else row.title
 
     def text(self, number: int) -> str:
         """What the text encoder reads: the text, else the title."""
-        item = self._items.get(number)
-        return "" if item is None else item.text or item.title
+        row = self._rows.get(number)
+        return "" if row is None else row.text or row.title
