@@ -145,7 +145,8 @@ class LiveState:
         seen = catalogue_offset if snapshot is None else snapshot.manifest.catalogue_offset
         self.catalogue.update(store.catalogue(until=seen))
         self.items.extend(store.items()[: len(self.texts)])
-        self.retriever.grow_users(self.retriever.graph.n_users)
+        self.users.extend(store.users())  # those of the tail, too: room for all at once
+        self.retriever.grow_users(max(self.retriever.graph.n_users, len(self.users)))
         self.retriever.add_items(*self._described(len(self.items)))
         if snapshot is not None and usable:
             self.retriever.recent.restore(snapshot.part("recent"))

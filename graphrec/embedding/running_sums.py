@@ -169,7 +169,10 @@ def sum_items(sums, n_users, n_items):  # type: ignore[no-untyped-def]
     sum2[:] = 0.0
     for user in range(n_users):
         start = rows.users.start[user]
-        for edge in range(start, start + rows.users.length[user]):
+        end = start + rows.users.length[user]
+        for edge in range(start, end):
+            if edge + _AHEAD < end:
+                prefetch_row(sum2, rows.users.neighbours[edge + _AHEAD])
             if rows.weights[edge] > 0:
                 item = rows.users.neighbours[edge]
                 weight[item] += rows.weights[edge]
@@ -343,7 +346,10 @@ def _sum_user(rows, user, message1, weight, peak, sum1):  # type: ignore[no-unty
     weight[user] = 0.0
     sum1[user] = 0.0
     start = rows.users.start[user]
-    for edge in range(start, start + rows.users.length[user]):
+    end = start + rows.users.length[user]
+    for edge in range(start, end):
+        if edge + _AHEAD < end:
+            prefetch_row(message1, rows.users.neighbours[edge + _AHEAD])
         if rows.weights[edge] > 0:
             weight[user] += rows.weights[edge]
             _add(sum1, user, rows.weights[edge], message1, rows.users.neighbours[edge])
