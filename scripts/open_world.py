@@ -89,7 +89,7 @@ def append(store: EventStore, chunk: Interactions) -> float:
 
 
 def untrained(state: LiveState, store: EventStore, config: Config, width: int = 64) -> Learned:
-    """What training would leave: spectral coordinates of the log, weights that training begins with, texts at random."""
+    """What training would leave: spectral coordinates of the log, weights that it begins with, texts at random."""
     rng, n_items = np.random.default_rng(0), len(state.items)
     basis = spectral_basis(normalised(positive_pairs(log_of(state, store))), width)
     texts = unit_rows(rng.standard_normal((n_items, TEXT_WIDTH), np.float32))
