@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 _LINE = 64  # bytes of a cache line
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
 def _prefetch(_typing: Any, array: Any, position: Any) -> Any:
     """Ask for the cache line that holds the element at a position of a contiguous array, counted flat."""
     if not isinstance(array, types.Array):
