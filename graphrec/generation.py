@@ -14,10 +14,11 @@ import hashlib
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -27,12 +28,13 @@ from safetensors.numpy import load_file, save_file
 from graphrec.errors import GenerationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray[Any]]
+    ArrayDict = dict[str, NDArray[Any]]
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -41,6 +43,7 @@ WEIGHTS = "weights.safetensors"
 INDEX = "index.faiss"
 
 _WRITING = "writing-"  # what is not published yet
+_READERS = 4  # files checked at a time: hashing leaves the interpreter to others
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,18 @@ class Manifest:
     seal: str = ""
 
 
+class Snapshot(NamedTuple):
+    """A state at one moment, in memory: what `Generations.publish` writes, whatever the state does meanwhile."""
+
+    draft: Manifest
+    weights: ArrayDict
+    arrays: ArrayDict
+    write_index: Callable[[Path], None]
+
+
 @dataclass(frozen=True)
 class Generation:
-    """A verified generation, opened: weights in memory, arrays mapped from disk."""
+    """A verified generation, opened: weights in memory, arrays mapped from disk and not to be written."""
 
     manifest: Manifest
     weights: dict[str, NDArray[np.float32]]
@@ -136,17 +148,17 @@ class Generations:
         folder = self.directory / f"{number:06d}"
         manifest = self.manifest(number)
         try:
-            for name, entry in manifest.files.items():
-                path = folder / name
-                if not path.is_file() or path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
+            found = _sha256s(folder / name for name in manifest.files)
+            for (name, entry), sha256 in zip(manifest.files.items(), found, strict=True):
+                if sha256 != entry["sha256"]:
                     raise GenerationError(
                         "a file is missing or altered",
                         got=name,
                         way_out="graphrec rebuild makes a new generation from the log",
                     )
             weights = load_file(folder / WEIGHTS)
-            arrays = {
-                name.removesuffix(".npy"): np.load(folder / name, mmap_mode="r", allow_pickle=False)
+            arrays: ArrayDict = {
+                name.removesuffix(".npy"): np.asarray(np.load(folder / name, mmap_mode="r", allow_pickle=False))
                 for name in manifest.files
                 if name.endswith(".npy")
             }
@@ -202,9 +214,10 @@ class Generations:
             for name, array in arrays.items():
                 np.save(temporary / f"{name}.npy", array, allow_pickle=False)
             write_index(temporary / INDEX)
+            paths = sorted(temporary.iterdir())
             files = {
-                path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-                for path in sorted(temporary.iterdir())
+                path.name: {"bytes": path.stat().st_size, "sha256": sha256}
+                for path, sha256 in zip(paths, _sha256s(paths), strict=True)
             }
             listed = json.dumps({name: entry["sha256"] for name, entry in files.items()}, sort_keys=True)
             manifest = replace(
@@ -254,7 +267,15 @@ def _seal(manifest: Manifest) -> str:
     return hashlib.sha256(unsealed.encode()).hexdigest()
 
 
+def _sha256s(paths: Iterable[Path]) -> list[str]:
+    """Checksum of each file, several at a time; empty for one that is missing."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(_sha256, paths))
+
+
 def _sha256(path: Path) -> str:
+    if not path.is_file():
+        return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -18,7 +18,7 @@ from graphrec.embedding.scrubber import Scrubber
 from graphrec.embedding.spectral import fold_in_items, known_rows
 from graphrec.errors import GenerationError, NotTrainedError
 from graphrec.events.catalogue import Catalogue
-from graphrec.generation import Manifest
+from graphrec.generation import Manifest, Snapshot
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.graph.vocabulary import Vocabulary
 from graphrec.ranking.ranker import Ranker
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _BATCH = 20_000  # events applied at once when catching up
 _SLICE = 250  # events in a patient turn: two or three milliseconds
+_ROWS = 1024  # items described at once: what lies between their texts and their features stays in the cache
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Learned:
         try:
             model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))
             ranker, session_ranker = (Ranker.from_arrays(head) if head else None for head in heads)
-            new = ColdModel.from_arrays(cold, np.array(generation.array("cold_vectors"))) if cold else None
+            new = ColdModel.from_arrays(cold, generation.array("cold_vectors")) if cold else None
         except KeyError as error:
             raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
         try:
@@ -99,7 +100,7 @@ class Learned:
         except (KeyError, TypeError) as error:
             raise GenerationError("other numbers were chosen than this version knows", got=str(error)) from None
         names = ("texts", "basis_items", "basis_users", "basis_values")
-        texts, items, users, values = (np.array(generation.array(name)) for name in names)
+        texts, items, users, values = (generation.array(name) for name in names)
         return cls(model, ranker, session_ranker, choices, texts, items, users, values, new)
 
 
@@ -153,11 +154,11 @@ class LiveState:
             self.cold = ColdItems(learned.cold, self.retriever, config.cold)
         self.texts = learned.texts
         seen = catalogue_offset if snapshot is None else snapshot.manifest.catalogue_offset
-        self.catalogue.update(row for row in store.catalogue() if row.seq <= seen)
+        self.catalogue.update(store.catalogue(until=seen))
         self.items.extend(store.items()[: len(self.texts)])
-        self.retriever.grow_users(self.retriever.graph.n_users)
-        everything = np.arange(len(self.items))
-        self.retriever.add_items(self.item_features(), self._centred(everything))
+        self.users.extend(store.users())  # those of the tail, too: room for all at once
+        self.retriever.grow_users(max(self.retriever.graph.n_users, len(self.users)))
+        self.retriever.add_items(*self._described(len(self.items)))
         if snapshot is not None and usable:
             self.retriever.recent.restore(snapshot.part("recent"))
             self.retriever.lasting.restore(snapshot.part("lasting"))
@@ -268,6 +269,20 @@ class LiveState:
         """What GraphSAGE reads of each item, float32 (n_items, d_in); d_in = 0 before the first training."""
         return self._features(np.arange(len(self.items)))
 
+    def _described(self, n_items: int) -> tuple[Float32, NDArray[np.float16] | None]:
+        """Features of the first items and, if there are any, their centred texts, no more exact than they are kept."""
+        if self.learned is None or not self.texts.shape[1]:
+            return self._features(np.arange(n_items)), None
+        feature_map, basis = self.learned.model.features, self.learned.basis_items
+        features = np.zeros((n_items, feature_map.dimensions), np.float32)
+        texts = np.zeros((n_items, self.texts.shape[1]), np.float16)
+        for first in range(0, n_items, _ROWS):
+            rows = slice(first, min(first + _ROWS, n_items))
+            centred = feature_map.centred(self.texts[rows])
+            features[rows] = feature_map.of_centred(known_rows(basis, np.arange(rows.start, rows.stop)), centred)
+            texts[rows] = centred
+        return features, texts
+
     def _features(self, numbers: NDArray[np.integer]) -> Float32:
         if self.learned is None:
             return np.zeros((len(numbers), 0), np.float32)
@@ -295,6 +310,14 @@ class LiveState:
 
     def publish(self, generations: Generations, made_by: str, parent: int | None, metrics: dict[str, Any]) -> Manifest:
         """Write this state as a generation and make it the live one; raises NotTrainedError, GenerationError."""
+        self.manifest = generations.publish(*self.snapshot(made_by, parent, metrics))
+        return self.manifest
+
+    def snapshot(self, made_by: str, parent: int | None, metrics: dict[str, Any]) -> Snapshot:
+        """Copy this state, for `Generations.publish` to write: only the copy needs the writer to wait.
+
+        Raises NotTrainedError.
+        """
         index = self.retriever.index
         if self.learned is None or index is None:
             raise NotTrainedError("there is no model to publish", way_out="graphrec train")
@@ -309,11 +332,8 @@ class LiveState:
             text_model=text_model(self.config),
             metrics=metrics,
         )
-        learned = replace(self.learned, texts=self.texts)
-        self.manifest = generations.publish(
-            draft, learned.weights(), {**learned.arrays(), **self._snapshot_arrays()}, index.save
-        )
-        return self.manifest
+        learned = replace(self.learned, texts=self.texts)  # replaced, never written: not to be copied
+        return Snapshot(draft, learned.weights(), {**learned.arrays(), **self._snapshot_arrays()}, index.snapshot())
 
     def rebuilt(self, progress: Progress | None = None) -> LiveState:
         """A second state of the same weights, derived from the log's first event on, later items folded in."""
@@ -327,13 +347,11 @@ class LiveState:
         return state
 
     def _snapshot_arrays(self) -> dict[str, NDArray[Any]]:
-        """What a generation needs beside the learned, to spare the replay."""
-        parts = {
-            "graph": self.retriever.graph.state(),
-            "recent": self.retriever.recent.state(),
-            "lasting": self.retriever.lasting.state(),
-        }
-        return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+        """Copies of what a generation needs beside the learned, to spare the replay."""
+        copies = {f"graph.{name}": array for name, array in self.retriever.graph.state().items()}
+        for part, popularity in (("recent", self.retriever.recent), ("lasting", self.retriever.lasting)):
+            copies |= {f"{part}.{name}": array.copy() for name, array in popularity.state().items()}
+        return copies
 
 
 def snapshot_settings(config: Config, choices: Choices) -> dict[str, Any]:

@@ -197,6 +197,28 @@ class TwoWayPush:
         return visits
 
 
+class GrowingEdgeList:
+    """PyG's way to add edges to a graph: append to its edge list, then coalesce what is there twice."""
+
+    def __init__(self, graph: InteractionGraph) -> None:
+        edges = Adjacency(graph).users.tocoo()
+        self.edges = torch.from_numpy(np.stack([edges.row, edges.col]).astype(np.int64))
+        self.weights = torch.from_numpy(edges.data)
+
+    @property
+    def n_edges(self) -> int:
+        """Distinct pairs."""
+        return len(self.weights)
+
+    def add(self, users: Int32, items: Int32, weights: NDArray[np.floating]) -> None:
+        """Add weights to pairs, new or known."""
+        from torch_geometric.utils import coalesce
+
+        edges = torch.from_numpy(np.stack([users, items]).astype(np.int64))
+        joined = torch.cat([self.edges, edges], dim=1), torch.cat([self.weights, torch.from_numpy(weights).float()])
+        self.edges, self.weights = coalesce(*joined, reduce="sum")
+
+
 def csr_tensor(matrix: csr_matrix) -> torch.Tensor:
     """A scipy matrix in torch; int32, for which MKL needs no conversion."""
     with warnings.catch_warnings():

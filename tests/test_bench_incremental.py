@@ -86,14 +86,27 @@ def test_one_command_measures_every_world(
     assert table.count("| full recomputation: torch, ready CSR |") == 2
 
 
-def test_a_large_world_measures_the_graph_alone(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(script, "STORE_ONLY", 1_000)
+def test_a_large_world_measures_graph_and_vectors_alone(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "ALONE", 1_000)
     found = script.measure(script.synthetic(20_000), 4, 2, "cpu", silent)
     assert "index" not in found
-    assert set(found["times"]) == {"insert", "graph alone, batch", "graph alone, one event"}
+    assert set(found["times"]) == {"insert", "settle", "graphrec, batch", "graphrec, one event", "user vector"}
+    assert max(found["largest_difference"].values()) < 1e-5
     table = script.as_markdown([found])
     assert "### Everything else" in table
-    assert "full recomputation" not in table
+    assert "| full recomputation: torch" not in table
+
+
+def test_bounded_mode_is_held_against_exact_vectors(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = script.measure(script.synthetic(20_000), 4, 2, "cpu", silent, 3_000)["bounded"]
+    assert (found["events"], found["violations"]) == (3_000, 0)
+    assert 0 < found["largest_error"] <= found["epsilon"]
+
+    def deaf(retriever: Any, *events: Any) -> Any:  # to what a batch does to vectors
+        return retriever.graph.add(*events).items
+
+    monkeypatch.setattr(script, "follow", deaf)
+    assert script.measure(script.synthetic(20_000), 4, 2, "cpu", silent, 3_000)["bounded"]["violations"] > 0
 
 
 def test_vectors_that_do_not_follow_are_found_out(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

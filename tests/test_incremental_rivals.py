@@ -114,3 +114,16 @@ def test_two_way_push_ends_where_a_recomputation_does(
     setting.add(setting.users, setting.items)
     for found, expected in zip(push.vectors, full(rivals, setting, own), strict=True):
         close(found, expected)
+
+
+def test_the_growing_edge_list_has_our_edges(rivals: ModuleType) -> None:
+    setting = Setting()
+    theirs = rivals.GrowingEdgeList(setting.graph)
+    users, items = setting.rng.integers(USERS, size=(2, 60)) % [[USERS], [ITEMS]]  # new ones, known ones, repeats
+    theirs.add(users.astype(np.int32), items.astype(np.int32), np.ones(60))
+    setting.add(users, items)
+    table = setting.graph.to_csr()
+    assert theirs.n_edges == len(table.items)
+    assert theirs.edges[1].tolist() == table.items.tolist()
+    assert theirs.edges[0].tolist() == np.repeat(np.arange(USERS), np.diff(table.indptr)).tolist()
+    np.testing.assert_allclose(theirs.weights.numpy(), table.weights, rtol=1e-6)

@@ -185,6 +185,39 @@ def test_a_snapshot_and_the_tail_are_the_whole(world, trained, encode, tmp_path_
     assert_same(live, reopened)
 
 
+def test_a_snapshot_is_of_its_moment_whatever_the_state_does_meanwhile(world, trained, store, encode, tmp_path) -> None:
+    config, generation = trained
+    for name in ("at once", "later"):
+        (tmp_path / name).mkdir()
+    state = state_of(config, store, encode, generation)
+    bring(store, tail_of(world)[:60])
+    state.refresh()
+    state.publish(Generations(tmp_path / "at once"), "rebuild", 1, {})
+    snapshot = state.snapshot("rebuild", 1, {})
+    bring(store, tail_of(world)[60:])
+    state.refresh()
+    Generations(tmp_path / "later").publish(*snapshot)
+    at_once, later = (Generations(tmp_path / name).load(1) for name in ("at once", "later"))
+    assert at_once.manifest.digest == later.manifest.digest
+    assert later.manifest.offset < state.offset
+    reopened, _ = open_state(config, store, encode, Generations(tmp_path / "later"), pytest.fail)
+    reopened.refresh()
+    assert_same(state, reopened)
+
+
+def test_an_open_generation_is_mapped_and_never_written(world, trained, store, encode) -> None:
+    config, generation = trained
+    state = state_of(config, store, encode, generation)
+    assert not state.texts.flags.writeable
+    assert state.learned is not None
+    assert not state.learned.basis_users.flags.writeable
+    before = {name: np.array(array) for name, array in generation.arrays.items()}
+    bring(store, tail_of(world))  # new and changed texts among it
+    state.refresh()
+    for name, array in generation.arrays.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
 def test_an_interrupted_encoder_loses_nothing(world, trained, store, encode) -> None:
     config, generation = trained
     calls = 0

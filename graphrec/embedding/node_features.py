@@ -66,7 +66,10 @@ class FeatureMap:
 
         Of more coordinates than were fitted the first k count.
         """
-        centred = self.centred(texts)
+        return self.of_centred(coordinates, self.centred(texts))
+
+    def of_centred(self, coordinates: Float32, centred: Float32) -> Float32:
+        """The same from texts that are `centred` already."""
         block = unit_rows(coordinates[:, : self.text_to_coordinates.shape[1]])
         unknown = ~block.any(axis=1)
         block[unknown] = unit_rows(centred[unknown] @ self.text_to_coordinates)

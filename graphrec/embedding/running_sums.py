@@ -14,12 +14,16 @@ from numba.experimental import structref
 from graphrec.graph.block_pool import find
 from graphrec.graph.decay import contributions
 from graphrec.graph.edge_updates import add_edge, first_bad, remove
+from graphrec.graph.prefetch import prefetch, prefetch_row
 
 # A sum whose total weight fell below this share of its largest since it was last formed has lost too many bits.
 CANCELLATION = 1.0 / 64.0
 # Weight that has faded below this is none. Further down a float32 runs out of exponents, and what is left of a sum
 # depends on how its log was cut into batches.
 FADED = 2.0**-100
+_AHEAD = 8  # rows between the one that is asked for and the one that is worked on
+_LINE = 16  # neighbours in a cache line
+_ROW = 128  # neighbours of a row that are asked for: the processor itself expects the rest
 _MANY = 0.1  # share of the items from which on it pays to bring the touched ones into order
 
 FIELDS = (
@@ -81,12 +85,28 @@ def take_in(sums, users, items, weights, timestamps, event, half_life, reference
     if new_reference != reference:
         return -1, nothing
     for position in range(event, users.size):
+        if position + 2 * _AHEAD < users.size:
+            _expect(sums, users[position + 2 * _AHEAD], users[position + _AHEAD], items[position + _AHEAD])
         user, item = users[position], items[position]
         fits, delta = add_edge(sums.rows, user, item, decayed[position], timestamps[position])
         if not fits:
             return position, nothing
         _count(sums, user, item, delta)
     return users.size, _settle(sums, epsilon)
+
+
+@njit(cache=True, nogil=True)
+def _expect(sums, later_user, user, item):  # type: ignore[no-untyped-def]
+    """Ask for what an event will need; where the row of a user starts must have come in before it is asked for."""
+    rows = sums.rows.users
+    prefetch(rows.start, later_user)
+    prefetch(rows.length, later_user)
+    for step in range(0, min(rows.length[user], _ROW), _LINE):
+        prefetch(rows.neighbours, rows.start[user] + step)
+    prefetch_row(sums.sum1, user)
+    prefetch_row(sums.sent, user)
+    prefetch_row(sums.message1, item)
+    prefetch_row(sums.sum2, item)
 
 
 @njit(cache=True, nogil=True)
@@ -149,7 +169,10 @@ def sum_items(sums, n_users, n_items):  # type: ignore[no-untyped-def]
     sum2[:] = 0.0
     for user in range(n_users):
         start = rows.users.start[user]
-        for edge in range(start, start + rows.users.length[user]):
+        end = start + rows.users.length[user]
+        for edge in range(start, end):
+            if edge + _AHEAD < end:
+                prefetch_row(sum2, rows.users.neighbours[edge + _AHEAD])
             if rows.weights[edge] > 0:
                 item = rows.users.neighbours[edge]
                 weight[item] += rows.weights[edge]
@@ -297,7 +320,13 @@ def _form_vectors(sums, moved, sources, weights):  # type: ignore[no-untyped-def
     weight, peak, sum2, root2, vector = sums.item_weight, sums.item_peak, sums.sum2, sums.root2, sums.vector
     numbers = sums.touched[: sums.counts[1]].copy()
     delivery = 0
-    for item in numbers:
+    for position in range(numbers.size):
+        if position + _AHEAD < numbers.size:
+            later = numbers[position + _AHEAD]
+            prefetch_row(sum2, later)
+            prefetch_row(root2, later)
+            prefetch_row(vector, later)
+        item = numbers[position]
         while delivery < end[item]:
             _add(sum2, item, weights[delivery], moved, sources[delivery])
             delivery += 1
@@ -317,7 +346,10 @@ def _sum_user(rows, user, message1, weight, peak, sum1):  # type: ignore[no-unty
     weight[user] = 0.0
     sum1[user] = 0.0
     start = rows.users.start[user]
-    for edge in range(start, start + rows.users.length[user]):
+    end = start + rows.users.length[user]
+    for edge in range(start, end):
+        if edge + _AHEAD < end:
+            prefetch_row(message1, rows.users.neighbours[edge + _AHEAD])
         if rows.weights[edge] > 0:
             weight[user] += rows.weights[edge]
             _add(sum1, user, rows.weights[edge], message1, rows.users.neighbours[edge])

@@ -29,12 +29,12 @@ class Vocabulary:
         """
         new = list(keys)
         first = len(self._keys)
-        numbers: dict[str, int] = {}
-        for number, key in enumerate(new, first):
-            if not isinstance(key, str):
-                raise InputError("a node's key is not text", expected="str", got=f"{key!r} ({type(key).__name__})")
-            if key in self._numbers or numbers.setdefault(key, number) != number:
-                raise InputError("a key cannot get a second number", expected="keys that are all new", got=repr(key))
+        for key in (key for key in new if not isinstance(key, str)):
+            raise InputError("a node's key is not text", expected="str", got=f"{key!r} ({type(key).__name__})")
+        numbers = dict(zip(new, range(first, first + len(new)), strict=True))
+        if len(numbers) < len(new) or not self._numbers.keys().isdisjoint(numbers):
+            twice = next(key for number, key in enumerate(new, first) if key in self._numbers or numbers[key] != number)
+            raise InputError("a key cannot get a second number", expected="keys that are all new", got=repr(twice))
         self._keys += new
         self._numbers |= numbers
         return range(first, len(self._keys))

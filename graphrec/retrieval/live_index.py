@@ -25,6 +25,7 @@ from graphrec.retrieval.index_view import Found, IndexView, Overwritten
 from graphrec.retrieval.vector_index import VectorIndex, cells_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -197,7 +198,12 @@ class LiveIndex:
 
     def save(self, path: Path) -> None:
         """Write a FAISS file of the exact rows."""
-        VectorIndex.of(self.rows, cells=self._cells()).write(path)
+        self.snapshot()(path)
+
+    def snapshot(self) -> Callable[[Path], None]:
+        """Copy the exact rows; what is returned writes a FAISS file of them, whatever the index does meanwhile."""
+        rows, cells = self.rows, self._cells()
+        return lambda path: VectorIndex.of(rows, cells=cells).write(path)
 
     def _outdated(self, found: float) -> bool:
         return len(self) - self._built > _NEW_SHARE * self._built or found < self._fresh_recall - _RECALL_LOSS

@@ -95,7 +95,7 @@ class Retriever:
         self._texts = np.zeros((0, 0), np.float16)
         self._clock = 0
 
-    def add_items(self, features: Float32, texts: Float32 | None = None) -> None:
+    def add_items(self, features: Float32, texts: Float32 | NDArray[np.float16] | None = None) -> None:
         """Append item numbers with their features, float32 (n, d_in); without a model only their number counts.
 
         texts: centred text vectors of length one, float32 (n, t), zero rows = no text; None = there are no texts.

@@ -187,6 +187,7 @@ def test_the_catalogue_keeps_versions_and_no_repeats(empty):
     rows = empty.catalogue()
     assert [(row.number, row.item) for row in rows] == [(0, first), (1, second), (0, changed), (0, first)]
     assert [row.seq for row in empty.catalogue(after=2)] == [3, 4]
+    assert [row.seq for row in empty.catalogue(after=1, until=3)] == [2, 3]
     assert (empty.catalogue_offset, empty.counts()) == (4, (1, 1, 2, 2))
     assert empty.append(table_of([event(item="later"), event(item="unseen")])).accepted == 2
     assert empty.items() == ["seen", "unseen", "later"]

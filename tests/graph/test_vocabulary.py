@@ -33,7 +33,7 @@ def test_many_at_once() -> None:
 @pytest.mark.parametrize("keys", [["c", "a"], ["c", "d", "c"], ["c", 3], ["c", None]])
 def test_a_bad_extension_changes_nothing(keys: list[str]) -> None:
     vocabulary = Vocabulary(["a"])
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=repr(keys[-1])):
         vocabulary.extend(keys)
     assert list(vocabulary) == ["a"]
     assert vocabulary.number("c") is None

@@ -396,6 +396,17 @@ def test_the_file_has_the_exact_rows(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rows, index.rows)
 
 
+def test_a_snapshot_has_the_rows_of_its_moment(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    mirror = Mirror.of(50, rng)
+    index = new_index(mirror)
+    before, write = index.rows, index.snapshot()
+    step("nudge", index, mirror, rng)
+    assert (index.rows != before).any()
+    write(tmp_path / "index")
+    np.testing.assert_array_equal(VectorIndex.read(tmp_path / "index").take(np.arange(50, dtype=np.int32)), before)
+
+
 # -- cells ------------------------------------------------------------------------------------------------------------
 
 
