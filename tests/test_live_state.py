@@ -200,7 +200,7 @@ def test_a_snapshot_is_of_its_moment_whatever_the_state_does_meanwhile(world, tr
     at_once, later = (Generations(tmp_path / name).load(1) for name in ("at once", "later"))
     assert at_once.manifest.digest == later.manifest.digest
     assert later.manifest.offset < state.offset
-    reopened, _ = open_state(config, store, encode, Generations(tmp_path / "later"), pytest.fail)
+    reopened = open_state(config, store, encode, Generations(tmp_path / "later"), pytest.fail)
     reopened.refresh()
     assert_same(state, reopened)
 
