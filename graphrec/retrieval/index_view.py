@@ -14,8 +14,8 @@ where |v - v'| <= slack / scale, so that the last term is none for queries of th
 With c < 0 it is at most q·v' + c (b' + shift) + (|q| - c scale) slack / scale. No row that the index has not returned
 has a larger stale part than the last it has. If the k-th exact score is not below that, no row is missing from the
 list: it is the list of all exact rows, up to ties. The term `c shift` is common to all rows, so it moves no order: a
-change that all rows share costs nothing. Rounding is bounded too, by (d + 2) 2^-23 (|q| |v| + |c| |b'|), twice the bound
-of one inner product in float32.
+change that all rows share costs nothing. Rounding is bounded too, by (d + 2) 2^-23 (|q| |v| + |c| |b'|), twice the
+bound of one inner product in float32.
 
 The exact rows are the writer's arrays, which it goes on writing into. Before it does, it leaves what it overwrites with
 the view (`replaced`), and a reader looks there after it has read: so it sees the rows of its view, all of one moment.
