@@ -5,17 +5,17 @@ moved too far for that are in the overlay, which is scored by the exact rows. A 
 stale rows, orders all of it by the exact ones, and then certifies its list.
 
 The certificate. Let a row be (v, b), a query (q, c), their score q·v + c b. Every row that the index shows as
-(scale v', b') obeys scale |v - v'| + (b - b' - shift) <= 0 and b' + shift - b <= slack (index_lag.py), so with c >= 0 its
-score is at most
+(scale v', b') obeys scale |v - v'| + (b - b' - shift) <= 0 and b' + shift - b <= slack (index_lag.py), so with c >= 0
+its score is at most
 
     q·v' + |q| |v - v'| + c b  <=  q·v' + c (b' + shift) + (|q| - c scale) |v - v'|        (Cauchy-Schwarz)
 
 where |v - v'| <= slack / scale, so that the last term is none for queries of the length that the index is made for.
 With c < 0 it is at most q·v' + c (b' + shift) + (|q| - c scale) slack / scale. No row that the index has not returned
-has a larger stale part than the last it has. If the k-th exact score is not below that, no row is missing from the list:
-it is the list of all exact rows, up to ties. The term `c shift` is common to all rows, so it moves no order: a change
-that all rows share costs nothing. Rounding is bounded too, by (d + 2) 2^-23 (|q| |v| + |c| |b'|), twice the bound of one
-inner product in float32.
+has a larger stale part than the last it has. If the k-th exact score is not below that, no row is missing from the
+list: it is the list of all exact rows, up to ties. The term `c shift` is common to all rows, so it moves no order: a
+change that all rows share costs nothing. Rounding is bounded too, by (d + 2) 2^-23 (|q| |v| + |c| |b'|), twice the
+bound of one inner product in float32.
 
 The exact rows are the writer's arrays, which it goes on writing into. Before it does, it leaves what it overwrites with
 the view (`replaced`), and a reader looks there after it has read: so it sees the rows of its view, all of one moment.

@@ -248,7 +248,7 @@ class VectorIndex:
         return self._faiss.SearchParameters(sel=selector)
 
     def _search_on_gpu(self, queries: Float32, k: int, hidden: Mask | None) -> tuple[Float32, Int32] | None:
-        """As `search`; None where the GPU has rows that came later, or hidden items, which it cannot leave out, abound."""
+        """As `search`; None where the GPU has later rows, or hidden items, which it cannot leave out, are too many."""
         fetch = k if hidden is None else min(2 * k, len(self))
         if fetch > _GPU_MOST:
             return None

@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from graphrec.config import IndexSettings
+from graphrec.retrieval import live_index
 from graphrec.retrieval.index_view import IndexView
 from graphrec.retrieval.live_index import LiveIndex
 
@@ -44,8 +45,8 @@ def _often_interrupted() -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
-def filled(kind: type[LiveIndex]) -> LiveIndex:
-    index = kind(DIMENSIONS, IndexSettings(tolerance=0.2, merge_rows=300))
+def filled(kind: type[LiveIndex], **settings: int) -> LiveIndex:
+    index = kind(DIMENSIONS, IndexSettings(tolerance=0.2, merge_rows=300, **settings))  # type: ignore[arg-type]
     values = np.repeat(np.arange(GROUPS, dtype=np.float32) * STEP, GROUP)
     index.add(np.repeat(values[:, None], DIMENSIONS, 1), values)
     return index
@@ -114,6 +115,17 @@ def test_no_reader_sees_a_moment_that_never_was() -> None:
     assert found == []
     assert min(looks) > 0
     assert index.view.shown is not shown  # the FAISS index was swapped under them
+
+
+def test_nor_where_another_thread_makes_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_index, "cells_for", lambda n_items: 1)  # one cell holds every row: exact too
+    index = filled(LiveIndex, flat_items=100)
+    index.wait()
+    shown = index.view.shown
+    found, looks = read_while_written(index, 400)
+    assert found == []
+    assert min(looks) > 0
+    assert index.view.shown is not shown
 
 
 def test_this_check_sees_unprotected_writes() -> None:
