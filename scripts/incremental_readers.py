@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def beside_a_writer(retriever: Retriever, tail: Tail, k: int) -> dict[str, float
 
 def torn_reads(looks: int) -> dict[str, int]:
     """Look so often at a group of rows while it is written: how often its rows were not all of one batch."""
-    index = LiveIndex(DIMENSIONS, IndexSettings(tolerance=0.2, popularity_tolerance=0.2, merge_rows=300))
+    index = LiveIndex(DIMENSIONS, IndexSettings(tolerance=0.2, merge_rows=300))
     members = np.arange(GROUPS * GROUP, dtype=np.int32).reshape(GROUPS, GROUP)
     step, done = np.float32(2.0**-10), threading.Event()
     index.add(np.zeros((members.size, DIMENSIONS), np.float32), np.zeros(members.size, np.float32))
@@ -106,17 +106,3 @@ def torn_reads(looks: int) -> dict[str, int]:
     done.set()
     writer.join()
     return counts
-
-
-def as_figures(found: dict[str, Any]) -> dict[str, str]:
-    """Name and figure, as they are printed."""
-    waits, torn = found["beside_a_writer"], found["torn_reads"]
-    return {
-        f"a user's nearest items while {waits['events_per_second']:,.0f} events a second arrive, p50 / p99, ms": (
-            f"{waits['p50_on']:.2f} / {waits['p99_on']:.2f}"
-        ),
-        "… over the same without events": (
-            f"{waits['p50_on'] / waits['p50_off']:.2f} / {waits['p99_on'] / waits['p99_off']:.2f}"
-        ),
-        "torn or mixed reads": f"{torn['torn']} of {torn['looks']:,}",
-    }

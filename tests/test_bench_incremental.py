@@ -55,7 +55,9 @@ def test_one_command_measures_every_world(
 ) -> None:
     out = pairs.parent / "out"
     command = ["bench_incremental", "--quiet", "--out", str(out), "--data", str(pairs)]
-    command += ["--edges", "9000", "--batches", "4", "--rounds", "2"]
+    command += ["--edges", "9000", "--batches", "4", "--rounds", "2", "--reads", "300"]
+    monkeypatch.setattr(sys.modules["incremental_readers"], "WINDOW", 0.2)
+    monkeypatch.setattr(sys.modules["incremental_readers"], "WINDOWS", 1)
 
     def child(started: list[str], *, check: bool, env: dict[str, str]) -> None:
         assert check
@@ -78,11 +80,16 @@ def test_one_command_measures_every_world(
         assert result["index"]["overlap_never_written"] < 1
         assert result["edges"] > result["edges_loaded"]
         assert result["batches"] == 4
+        assert result["index"]["writes_saved"] > 1
+        assert result["readers"]["torn"]["torn"] == 0
+        assert result["readers"]["torn"]["looks"] >= 300
+        assert result["readers"]["beside_a_writer"]["events_per_second"] > 0
         assert all(0 <= row["cpu_p50"] <= row["cpu_p99"] for row in result["times"].values())
     assert json.loads((out / "lgcn-gowalla.json").read_text()) == found[0]
     table = (out / "incremental.md").read_text()
     assert table in printed.err
     assert "### lgcn-gowalla, random order" in table
+    assert "| torn or mixed reads | 0 | 0 | 0 in 300 | 0 in 300 |" in table
     assert table.count("| full recomputation: torch, ready CSR |") == 2
 
 
