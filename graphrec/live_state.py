@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphrec.embedding.embedding_model import EmbeddingModel
+from graphrec.embedding.moments import Moments
 from graphrec.embedding.spectral import fold_in_items, known_rows
 from graphrec.errors import GenerationError, NotTrainedError
 from graphrec.events.catalogue import Catalogue
@@ -47,6 +48,7 @@ class Learned:
 
     texts: text vectors, float32 (n, t). basis_items: right singular vectors, float32 (n, k), zero rows = not in the
     basis. basis_users, basis_values: left vectors (n_users, k), to fold later items in, and singular values (k,).
+    moments: of the optimiser, for an update to go on with; None = it begins anew.
     """
 
     model: EmbeddingModel
@@ -58,13 +60,15 @@ class Learned:
     basis_users: Float32
     basis_values: Float32
     cold: ColdModel | None = None
+    moments: Moments | None = None
 
     def weights(self) -> dict[str, Float32]:
         """What is small and trained, for safetensors."""
         named = {f"model.{name}": array for name, array in self.model.arrays().items()}
-        for part, head in (("ranker", self.ranker), ("session_ranker", self.session_ranker), ("cold", self.cold)):
-            if head is not None:
-                named |= {f"{part}.{name}": array for name, array in head.arrays().items()}
+        parts = ("ranker", self.ranker), ("session_ranker", self.session_ranker), ("cold", self.cold)
+        for part, learned in (*parts, ("moments", self.moments)):
+            if learned is not None:
+                named |= {f"{part}.{name}": array for name, array in learned.arrays().items()}
         return named
 
     def arrays(self) -> dict[str, Float32]:
@@ -81,11 +85,12 @@ class Learned:
     def from_generation(cls, generation: Generation) -> Learned:
         """Read what `weights` and `arrays` wrote; raises GenerationError for parts missing or of another version."""
         heads = [_part(generation.weights, f"{part}.") for part in ("ranker", "session_ranker")]
-        cold = _part(generation.weights, "cold.")
+        cold, remembered = _part(generation.weights, "cold."), _part(generation.weights, "moments.")
         try:
             model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))
             ranker, session_ranker = (Ranker.from_arrays(head) if head else None for head in heads)
             new = ColdModel.from_arrays(cold, np.array(generation.array("cold_vectors"))) if cold else None
+            moments = Moments.from_arrays(remembered) if remembered else None
         except KeyError as error:
             raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
         try:
@@ -94,7 +99,7 @@ class Learned:
             raise GenerationError("other numbers were chosen than this version knows", got=str(error)) from None
         names = ("texts", "basis_items", "basis_users", "basis_values")
         texts, items, users, values = (np.array(generation.array(name)) for name in names)
-        return cls(model, ranker, session_ranker, choices, texts, items, users, values, new)
+        return cls(model, ranker, session_ranker, choices, texts, items, users, values, new, moments)
 
 
 class LiveState:

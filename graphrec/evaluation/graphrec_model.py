@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from graphrec.events.interactions import Interactions
     from graphrec.ranking.ranker import Ranker
     from graphrec.retrieval.retriever import Retriever
+    from graphrec.training.trainer import Trained
 
     Progress = Callable[[str, int, int], None]
 
@@ -48,11 +49,15 @@ class GraphrecModel:
         log = interactions.by_time()
         trained = fit(log, self._texts, self._config, self._progress)
         fitted = copy.copy(self)
-        fitted._rankers = trained.ranker, trained.session_ranker
-        retriever = retriever_of(log, trained, self._texts, self._config)
-        fitted._retriever = retriever
-        fitted._cold = None if trained.cold is None else ColdItems(trained.cold, retriever, self._config.cold)
+        fitted._serve(log, trained)
         return fitted
+
+    def _serve(self, log: Interactions, trained: Trained) -> None:
+        """Answer from the state at the end of a log in the order of time."""
+        self._rankers = trained.ranker, trained.session_ranker
+        retriever = retriever_of(log, trained, self._texts, self._config)
+        self._retriever = retriever
+        self._cold = None if trained.cold is None else ColdItems(trained.cold, retriever, self._config.cold)
 
     def recommend(self, users: NDArray[np.int32], k: int, exclude_seen: bool = True) -> Lists:
         """Recommend k items to each user, best first: int32 (len(users), k), padded with -1."""
