@@ -33,7 +33,7 @@ def script(words, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setitem(sys.modules, loader.name, module)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     loader.exec_module(module)
-    monkeypatch.setattr(module, "TextEncoder", words)
+    monkeypatch.setattr("streams.TextEncoder", words)
     monkeypatch.setattr(module, "STRANGERS", 7)
     for name, value in {"STEPS": "3", "BATCH_SIZE": "64", "RANKER_SEEDS": "1"}.items():
         monkeypatch.setenv(f"GRAPHREC_TRAINING__{name}", value)

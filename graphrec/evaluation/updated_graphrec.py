@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
-
 from graphrec.errors import NotTrainedError
 from graphrec.evaluation.graphrec_model import GraphrecModel
-from graphrec.training.trainer import fit
+from graphrec.training.trainer import fit, retriever_of
 from graphrec.training.updater import continued
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from graphrec.config import Config
@@ -57,6 +56,12 @@ class UpdatedGraphrec(GraphrecModel):
             return self._ready(self.trained, log)
         return self._ready(continued(self.trained, self._known, new, self._texts, self._config, self._progress), log)
 
+    def serving(self) -> Self:
+        """Return an object that answers with what has been learned so far; raises NotTrainedError before `fit`."""
+        if self.trained is None or self._known is None:
+            raise NotTrainedError("there is nothing to answer with", way_out="call fit first")
+        return self._ready(self.trained, self._known)
+
     def refit(self, block: Interactions) -> Self:
         """Return an object that has also learned from a block of later events; raises NotTrainedError before `fit`."""
         if self._known is None:
@@ -67,4 +72,16 @@ class UpdatedGraphrec(GraphrecModel):
         fitted = copy.copy(self)
         fitted.trained, fitted._known = trained, log
         fitted._serve(log, trained)
+        return fitted
+
+
+class StaleGraphrec(UpdatedGraphrec):
+    """Never follows at all: lists from the state at the end of the first log; what users have had since is hidden."""
+
+    def fit(self, interactions: Interactions) -> Self:
+        """Return an object that knows what to hide."""
+        if self.trained is None or self._known is None or self._retriever is None:
+            return super().fit(interactions)
+        fitted = copy.copy(self)
+        fitted._informed = retriever_of(interactions.by_time(), self.trained, self._texts, self._config)
         return fitted

@@ -77,6 +77,7 @@ def train_rankers(
 
 
 def trained_head(lists: Lists | None, seeds: int, progress: Callable[[int, int], None]) -> Ranker | None:
+    """Train a head from scratch; None for no lists, or where it orders no better than retrieval does."""
     if lists is None:
         return None
     mean, deviation = _standard(lists)
@@ -228,6 +229,7 @@ def _is_positive(gains: Tensor) -> bool:
 
 
 def list_scores(head: nn.Module, lists: Lists) -> Tensor:
+    """Scores of all candidates, (n, c), -inf on padding."""
     scores: Tensor = head(lists.features)[..., 0]
     return scores.masked_fill(~lists.real, float("-inf"))
 

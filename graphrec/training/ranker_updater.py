@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from graphrec.events.interactions import Interactions
     from graphrec.ranking.ranker import Ranker
     from graphrec.retrieval.retriever import Retriever
+    from graphrec.training.ranker_trainer import List
 
     Progress = Callable[[str, int, int], None]
 
@@ -52,8 +53,8 @@ def update_rankers(
     It takes them in on the way. Where there is no head, one is trained from scratch; where too few lists have a hit,
     the head stays.
     """
-    returning = padded(lists_of_users(retriever, new, partial(progress, "ranking lists"), settings.ranker_users))
-    inside = padded(lists_in_sessions(retriever, new, partial(progress, "session lists"), settings.session_events))
+    returning = lists_of_users(retriever, new, partial(progress, "ranking lists"), settings.ranker_users)
+    inside = lists_in_sessions(retriever, new, partial(progress, "session lists"), settings.session_events)
     return (
         continued_head(returning, heads[0], seeds, settings, partial(progress, "ranking head")),
         continued_head(inside, heads[1], seeds, settings, partial(progress, "session head")),
@@ -61,15 +62,16 @@ def update_rankers(
 
 
 def continued_head(
-    lists: Lists | None,
+    rows: list[List],
     head: Ranker | None,
     seeds: int,
     settings: UpdateSettings,
     progress: Callable[[int, int], None],
 ) -> Ranker | None:
-    """A head after some more lists."""
+    """A head after some more lists, each of features (c, f) and labels (c,)."""
     if head is None:
-        return trained_head(lists, seeds, progress)
+        return trained_head(padded(rows), seeds, progress)
+    lists = padded(rows)
     if lists is None or not settings.ranker_epochs:
         return head
     mean, deviation = torch.from_numpy(head.mean), torch.from_numpy(head.deviation)

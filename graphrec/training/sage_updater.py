@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from graphrec.embedding.graphsage import SageWeights
-from graphrec.embedding.moments import Moments
 from graphrec.training.distillation import Teacher
 from graphrec.training.replay import replayed
 from graphrec.training.sage_trainer import (
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graphrec.config import Config, TrainingSettings, UpdateSettings
+    from graphrec.embedding.moments import Moments
     from graphrec.events.interactions import Interactions
 
     Float32 = NDArray[np.float32]

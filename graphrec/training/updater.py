@@ -85,9 +85,7 @@ def continued(
     parent = _for_all(parent, old.n_users, old.n_items)
     retriever = retriever_of(old, parent, texts, config)
     rankers = parent.ranker, parent.session_ranker
-    ranker, session_ranker = update_rankers(
-        retriever, new, rankers, config.training.ranker_seeds, settings, progress
-    )
+    ranker, session_ranker = update_rankers(retriever, new, rankers, config.training.ranker_seeds, settings, progress)
     ranked = time.process_time()
     updated = replace(parent, ranker=ranker, session_ranker=session_ranker)
     log = old.joined(new)
