@@ -134,11 +134,11 @@ def _gram(block: FloatMatrix) -> NDArray[np.float64]:
 
 
 def drift(matrix: csr_matrix, basis: SpectralBasis) -> float:
-    """Bound on how far a matrix (n_users, n_items) has turned away from the basis of an earlier one.
+    """How far a matrix (n_users, n_items) may have turned away from the basis of an earlier one.
 
-    For the leading half of the directions, ‖sin Θ‖_F to the present leading k of them (Wedin 1972, for subspaces of
-    different dimensions): the residuals ‖A V - U S‖_F and ‖A' U - V S‖_F over the gap s_(k/2) - s_k, on what both
-    matrices have. Infinite where there is no gap.
+    Wedin's bound (1972) on ‖sin Θ‖_F between the leading half of the old directions and the present leading k: the
+    residuals ‖A V - U S‖_F and ‖A' U - V S‖_F over the gap s_(k/2) - s_(k+1). The old s_k stands for the present
+    s_(k+1), which only a decomposition would tell. Infinite where there is no gap.
     """
     n_users, n_items = len(basis.users), len(basis.items)
     rank = int(np.count_nonzero(basis.values))

@@ -69,11 +69,9 @@ def update_sage(
     if len(runs) == 1:
         return runs[0]
     weights = [weights for weights, _ in runs]
-    mean = {
-        field.name: np.mean([getattr(each, field.name) for each in weights], axis=0, dtype=np.float32)
-        for field in fields(SageWeights)
-    }
-    return SageWeights(**mean), runs[0][1]
+    names = [field.name for field in fields(SageWeights)]
+    means = [np.stack([getattr(each, name) for each in weights]).mean(axis=0) for name in names]
+    return SageWeights(*means), runs[0][1]
 
 
 def _run(
@@ -183,7 +181,8 @@ class EarlyStop:
     ) -> None:
         self._cut, self._features, self._scale, self._patience = cut, features, scale, settings.patience
         self._asked = asked.model_copy(update={"batch_size": _CHECKED})
-        self._lowest, self._best, self._waited = float("inf"), None, 0
+        self._lowest, self._waited = float("inf"), 0
+        self._best: SageWeights | None = None
         self.is_due(network)
 
     @torch.no_grad()
