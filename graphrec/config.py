@@ -189,10 +189,10 @@ class UpdateSettings(_Stage):
     freeze: Literal["head", "head+sage", "all"] = Field(
         default="all", description="what may move: the heads; and GraphSAGE; and all that is in closed form"
     )
-    steps: Annotated[int, Field(ge=0)] = Field(default=20, description="optimiser steps of GraphSAGE")
+    steps: Annotated[int, Field(ge=0)] = Field(default=30, description="optimiser steps of GraphSAGE")
     batch_size: Positive = Field(default=1024, description="user-item pairs a step, new and replayed")
     negatives: Positive = Field(default=1024, description="sampled items a step, where the catalogue is larger")
-    learning_rate: float = Field(default=2e-3, gt=0, description="at its highest")
+    learning_rate: float = Field(default=5e-3, gt=0, description="at its highest")
     warm_up: float = Field(default=0.1, ge=0, le=1, description="share of the steps in which the rate rises")
     weight_decay: float = Field(default=0.0, ge=0, description="towards zero, a step, in learning rates")
     dropout: float = Field(default=0.2, ge=0, lt=1, description="share of items that lose their coordinates in a step")
