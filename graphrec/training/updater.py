@@ -58,8 +58,7 @@ def update(
             got=f"a log that ends at {state.offset}",
             way_out="graphrec ingest first",
         )
-    old = replace(log_between(state, store, 0, since), kinds=None, kind_names=())
-    new = replace(log_between(state, store, since, state.offset), kinds=None, kind_names=())
+    old, new = log_between(state, store, 0, since), log_between(state, store, since, state.offset)
     updated = continued(_trained(state.learned), old, new, state.texts, state.config, progress)
     renewed = LiveState(
         state.config, store, encode, updated.learned(state.texts), catalogue_offset=state.catalogue.offset
