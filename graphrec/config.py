@@ -193,6 +193,46 @@ class TrainingSettings(_Stage):
         )
 
 
+class UpdateSettings(_Stage):
+    """Learning from what came since the live generation, without training from scratch."""
+
+    freeze: Literal["head", "head+sage", "all"] = Field(
+        default="all", description="what may move: the heads; and GraphSAGE; and all that is in closed form"
+    )
+    steps: Annotated[int, Field(ge=0)] = Field(default=30, description="optimiser steps of GraphSAGE")
+    batch_size: Positive = Field(default=1024, description="user-item pairs a step, new and replayed")
+    negatives: Positive = Field(default=1024, description="sampled items a step, where the catalogue is larger")
+    learning_rate: float = Field(default=5e-3, gt=0, description="at its highest")
+    warm_up: float = Field(default=0.1, ge=0, le=1, description="share of the steps in which the rate rises")
+    weight_decay: float = Field(default=0.0, ge=0, description="towards zero, a step, in learning rates")
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="share of items that lose their coordinates in a step")
+    moments: bool = Field(default=True, description="whether the optimiser goes on with what it remembers")
+    replay: Literal["uniform", "inverse_degree", "recency", "none"] = Field(
+        default="uniform", description="which older events are shown again"
+    )
+    replay_ratio: float = Field(default=1.0, ge=0, description="older pairs shown for a new one")
+    replay_half_life: float = Field(default=0.2, gt=0, description="of recency, as a share of the older log")
+    distil_vectors: float = Field(
+        default=0.0, ge=0, description="weight of the old vectors of items that no new event has touched"
+    )
+    distil_lists: float = Field(default=0.0, ge=0, description="weight of the old order of replayed users' lists")
+    ema: float = Field(default=0.0, ge=0, lt=1, description="memory of an average over the steps; 0 = the last step")
+    average: Positive = Field(default=1, description="updates with other draws whose weights are averaged")
+    check_share: float = Field(
+        default=0.0, ge=0, lt=0.5, description="newest share of the new events that stops it early; 0 = never"
+    )
+    patience: Positive = Field(default=2, description="checks without a gain before it stops")
+    basis_tolerance: float = Field(
+        default=0.0,
+        ge=0,
+        description="bound on the turn of the spectral basis under which it is kept; 0 = always moved",
+    )
+    ranker_epochs: Annotated[int, Field(ge=0)] = Field(default=4, description="of the ranking heads on the new lists")
+    ranker_learning_rate: float = Field(default=2e-3, gt=0)
+    ranker_users: Positive = Field(default=1_000, description="users at most whose lists the returning head learns")
+    session_events: Positive = Field(default=200, description="events at most whose lists the session head learns")
+
+
 class GenerationSettings(_Stage):
     """Published snapshots."""
 
@@ -216,6 +256,7 @@ class Config(BaseSettings):
     index: IndexSettings = IndexSettings()
     cold: ColdSettings = ColdSettings()
     training: TrainingSettings = TrainingSettings()
+    update: UpdateSettings = UpdateSettings()
     generations: GenerationSettings = GenerationSettings()
 
     @classmethod

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from graphrec.embedding.embedding_model import EmbeddingModel
+from graphrec.embedding.moments import Moments
 from graphrec.embedding.overload import held_back
 from graphrec.embedding.scrubber import Scrubber
 from graphrec.embedding.spectral import fold_in_items, known_rows
@@ -54,6 +55,7 @@ class Learned:
 
     texts: text vectors, float32 (n, t). basis_items: right singular vectors, float32 (n, k), zero rows = not in the
     basis. basis_users, basis_values: left vectors (n_users, k), to fold later items in, and singular values (k,).
+    moments: of the optimiser, for an update to go on with; None = it begins anew.
     """
 
     model: EmbeddingModel
@@ -65,13 +67,15 @@ class Learned:
     basis_users: Float32
     basis_values: Float32
     cold: ColdModel | None = None
+    moments: Moments | None = None
 
     def weights(self) -> dict[str, Float32]:
         """What is small and trained, for safetensors."""
         named = {f"model.{name}": array for name, array in self.model.arrays().items()}
-        for part, head in (("ranker", self.ranker), ("session_ranker", self.session_ranker), ("cold", self.cold)):
-            if head is not None:
-                named |= {f"{part}.{name}": array for name, array in head.arrays().items()}
+        parts = ("ranker", self.ranker), ("session_ranker", self.session_ranker), ("cold", self.cold)
+        for part, learned in (*parts, ("moments", self.moments)):
+            if learned is not None:
+                named |= {f"{part}.{name}": array for name, array in learned.arrays().items()}
         return named
 
     def arrays(self) -> dict[str, Float32]:
@@ -88,11 +92,12 @@ class Learned:
     def from_generation(cls, generation: Generation) -> Learned:
         """Read what `weights` and `arrays` wrote; raises GenerationError for parts missing or of another version."""
         heads = [_part(generation.weights, f"{part}.") for part in ("ranker", "session_ranker")]
-        cold = _part(generation.weights, "cold.")
+        cold, remembered = _part(generation.weights, "cold."), _part(generation.weights, "moments.")
         try:
             model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))
             ranker, session_ranker = (Ranker.from_arrays(head) if head else None for head in heads)
             new = ColdModel.from_arrays(cold, generation.array("cold_vectors")) if cold else None
+            moments = Moments.from_arrays(remembered) if remembered else None
         except KeyError as error:
             raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
         try:
@@ -101,7 +106,17 @@ class Learned:
             raise GenerationError("other numbers were chosen than this version knows", got=str(error)) from None
         names = ("texts", "basis_items", "basis_users", "basis_values")
         texts, items, users, values = (generation.array(name) for name in names)
-        return cls(model, ranker, session_ranker, choices, texts, items, users, values, new)
+        return cls(model, ranker, session_ranker, choices, texts, items, users, values, new, moments)
+
+
+class Known(NamedTuple):
+    """How much a state knew at one moment, for whoever works on it while it goes on."""
+
+    offset: int
+    catalogue_offset: int
+    n_users: int
+    n_items: int
+    texts: Float32  # (n_items, t); never written again
 
 
 class LiveState:
@@ -253,6 +268,11 @@ class LiveState:
                 self.retriever.change_items(old, self._features(old), self._centred(old))
                 if self.cold is not None:
                     self.cold.forget(old)
+
+    def known(self) -> Known:
+        """What it knows now."""
+        with self.turns.reading():
+            return Known(self.offset, self.catalogue.offset, len(self.users), len(self.items), self.texts)
 
     def all_text_vectors(self, n_items: int | None = None) -> Float32:
         """Text vectors of the first items, all if None, float32 (n_items, t); t = 0 where no item has a text."""

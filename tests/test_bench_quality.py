@@ -32,8 +32,9 @@ def script(words, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = module_from_spec(spec)
     monkeypatch.setitem(sys.modules, loader.name, module)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     loader.exec_module(module)
-    monkeypatch.setattr(module, "TextEncoder", words)
+    monkeypatch.setattr(sys.modules[module.stream.__module__], "TextEncoder", words)
     monkeypatch.setattr(module, "STRANGERS", 7)
     for name, value in {"STEPS": "3", "BATCH_SIZE": "64", "RANKER_SEEDS": "1"}.items():
         monkeypatch.setenv(f"GRAPHREC_TRAINING__{name}", value)
@@ -187,7 +188,7 @@ def test_freshness_is_beside_a_refresh_per_block(script: ModuleType, data: Path)
     assert {row[-1] for row in rows if row[2] == "per block"} == {"1.00 |"}
 
 
-def test_a_stream_is_read_in_the_order_of_time(script: ModuleType, data: Path, world) -> None:
+def test_a_stream_is_read_in_the_order_of_time(script: ModuleType, data: Path, world, words) -> None:
     table = pq.read_table(data / "online-retail" / "interactions.parquet")
     shuffled = table.take(np.random.default_rng(0).permutation(len(table)))
     unknown = pa.table({name: table[name].slice(0, 1) for name in table.column_names}).set_column(
@@ -200,11 +201,11 @@ def test_a_stream_is_read_in_the_order_of_time(script: ModuleType, data: Path, w
     assert sorted(log.items.tolist()) == sorted(int(event.item[1:]) for event in world.events)
     kinds = script.Config().events.kinds
     assert log.weights.sum() == sum(kinds[event.kind] for event in world.events)
-    np.testing.assert_array_equal(texts, script.TextEncoder().encode([item.text for item in world.items]))
+    np.testing.assert_array_equal(texts, words().encode([item.text for item in world.items]))
     ranks, plots = script.stream(data / "ml-1m", script.Config(), data.parent / "cache")
     assert ranks.timestamps.tolist() == [(rank + 2) * 1_000_000 for rank in range(len(ranks))]
     longer = [f"{item.text} a long story" if number % 2 else item.text for number, item in enumerate(world.items)]
-    np.testing.assert_array_equal(plots, script.TextEncoder().encode(longer))
+    np.testing.assert_array_equal(plots, words().encode(longer))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ The mean over no neighbours is zero, as in PyG.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,6 +65,19 @@ class SageWeights:
     def arrays(self) -> dict[str, Float32]:
         """By name, for a file."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def turned(self, rotation: Float32, *, squares: bool = False) -> SageWeights:
+        """The same network for features whose first k coordinates have turned: old = new @ rotation (k, k).
+
+        squares: these are second moments of a gradient, whose variances mix by the squares.
+        """
+        k = len(rotation)
+        mix = rotation.T**2 if squares else rotation.T
+        first = {
+            name: np.hstack([matrix[:, :k] @ mix, matrix[:, k:]])
+            for name, matrix in (("user_neighbour1", self.user_neighbour1), ("item_root1", self.item_root1))
+        }
+        return replace(self, **first)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Float32]) -> SageWeights:

@@ -9,7 +9,7 @@ Texts are centred first: raw BERT vectors share one large common direction that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,6 +60,11 @@ class FeatureMap:
         vectors = np.linalg.eigh(gram.astype(np.float64))[1][:, ::-1][:, :directions]
         vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])])
         return cls(mean.astype(np.float32), vectors.astype(np.float32), ridge.astype(np.float32))
+
+    def refitted(self, coordinates: Float32, texts: Float32) -> FeatureMap:
+        """For other coordinates of the items, (n, k): what texts say of them is fitted anew, the texts stay as read."""
+        fitted = FeatureMap.fit(coordinates, texts, 0)
+        return replace(self, text_to_coordinates=fitted.text_to_coordinates)
 
     def features(self, coordinates: Float32, texts: Float32) -> Float32:
         """Features of n items, float32 (n, k + p); a zero row of coordinates is estimated from the text.

@@ -24,6 +24,7 @@ USER_EXPONENT, ITEM_EXPONENT = 0.375, 0.45
 
 _RANK_TOLERANCE = 1e-5  # of the largest singular value: what float32 products cannot tell from zero
 _GRAM_ROWS = 16_384  # at once in float64
+_START_NOISE = 1e-3  # beside vectors to start from: lets in what is orthogonal to them, as padded columns are
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,20 @@ def cholesky_qr(block: FloatMatrix) -> FloatMatrix:
 
 
 def spectral_basis(
-    matrix: csr_matrix, dimensions: int, *, iterations: int = 3, oversample: int = 16, seed: int = 0
+    matrix: csr_matrix,
+    dimensions: int,
+    *,
+    iterations: int = 3,
+    oversample: int = 16,
+    seed: int = 0,
+    start: FloatMatrix | None = None,
 ) -> SpectralBasis:
     """Leading `dimensions` singular triplets of a sparse matrix (n_users, n_items).
 
     A matrix of smaller rank gives zero columns, so that the shape never depends on the data. Signs are fixed (the
-    largest entry of each item vector is positive): the result is a function of matrix and seed.
+    largest entry of each item vector is positive): the result is a function of matrix, seed and start.
+
+    start: right vectors (n, k) of an earlier matrix of fewer items at most, from which one iteration is enough.
     """
     n_users, n_items = matrix.shape
     width = min(dimensions + oversample, n_users, n_items)
@@ -92,6 +101,11 @@ def spectral_basis(
 
     transposed = matrix.T.tocsr()
     block = np.random.default_rng(seed).standard_normal((n_items, width), dtype=np.float32)
+    if start is not None:
+        kept = start[:, :width]
+        block /= np.float32(np.sqrt(n_items))  # of length one, as the vectors beside them
+        block[:, : kept.shape[1]] *= np.float32(_START_NOISE)
+        block[: len(kept), : kept.shape[1]] += kept
     for _ in range(iterations):
         block = cholesky_qr(transposed @ cholesky_qr(matrix @ block))
 
@@ -117,6 +131,39 @@ def _gram(block: FloatMatrix) -> NDArray[np.float64]:
         part = block[start : start + _GRAM_ROWS].astype(np.float64)
         gram += part.T @ part
     return gram
+
+
+def drift(matrix: csr_matrix, basis: SpectralBasis) -> float:
+    """How far a matrix (n_users, n_items) may have turned away from the basis of an earlier one.
+
+    Wedin's bound (1972) on ‖sin Θ‖_F between the leading half of the old directions and the present leading k: the
+    residuals ‖A V - U S‖_F and ‖A' U - V S‖_F over the gap s_(k/2) - s_(k+1). The old s_k stands for the present
+    s_(k+1), which only a decomposition would tell. Infinite where there is no gap.
+    """
+    n_users, n_items = len(basis.users), len(basis.items)
+    rank = int(np.count_nonzero(basis.values))
+    half = -(-rank // 2)
+    if half == 0 or not basis.values[half - 1] > basis.values[rank - 1]:
+        return float("inf")
+    left, right, values = basis.users[:, :half], basis.items[:, :half], basis.values[:half]
+    known = matrix[:n_users]
+    later = np.linalg.norm(matrix[n_users:][:, :n_items] @ right)
+    rows = np.linalg.norm(known[:, :n_items] @ right - left * values)
+    columns = np.linalg.norm((known.T @ left)[:n_items] - right * values)
+    new = np.linalg.norm((known.T @ left)[n_items:])
+    residual = max(np.hypot(rows, later), np.hypot(columns, new))
+    return float(np.sqrt(2) * residual / (basis.values[half - 1] - basis.values[rank - 1]))
+
+
+def turn(new: FloatMatrix, old: FloatMatrix) -> FloatMatrix:
+    """The rotation Q (k, k) that brings coordinates `new` (n, k) closest to `old`, in least squares: new Q ≈ old.
+
+    Orthogonal Procrustes (Schönemann 1966). Singular vectors of a matrix that moved a little may have turned a lot
+    among themselves, wherever singular values are close.
+    """
+    left, _, right = np.linalg.svd(new.T.astype(np.float64) @ old)
+    rotation: FloatMatrix = (left @ right).astype(np.float32)
+    return rotation
 
 
 def fold_in(columns: csr_matrix, basis: SpectralBasis) -> FloatMatrix:

@@ -109,7 +109,7 @@ class SageAlone(_Alone):
     def _learn(self, log: Interactions) -> None:
         known = log.take(~np.isin(log.users, self._strangers))
         choices, basis = Choices().under(self._config), basis_of(known, self._config)
-        model = embed(
+        model, _ = embed(
             known,
             basis,
             self._texts,

@@ -20,7 +20,7 @@ from graphrec.ranking.pair_features import NAMES, pair_features
 from graphrec.ranking.ranker import Ranker, in_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -68,15 +68,16 @@ def train_rankers(
 
     None instead of a head when too few lists have a hit, or when it orders no better than retrieval does.
     """
-    returning = _lists(retriever, newest, partial(progress, "ranking lists"))
-    inside = _session_lists(retriever, newest, partial(progress, "session lists"))
+    returning = lists_of_users(retriever, newest, partial(progress, "ranking lists"), _MOST_USERS)
+    inside = lists_in_sessions(retriever, newest, partial(progress, "session lists"), _MOST_SESSION_EVENTS)
     return (
-        _trained(_padded(returning), seeds, partial(progress, "ranking head")),
-        _trained(_padded(inside), seeds, partial(progress, "session head")),
+        trained_head(padded(returning), seeds, partial(progress, "ranking head")),
+        trained_head(padded(inside), seeds, partial(progress, "session head")),
     )
 
 
-def _trained(lists: Lists | None, seeds: int, progress: Callable[[int, int], None]) -> Ranker | None:
+def trained_head(lists: Lists | None, seeds: int, progress: Callable[[int, int], None]) -> Ranker | None:
+    """Train a head from scratch; None for no lists, or where it orders no better than retrieval does."""
     if lists is None:
         return None
     mean, deviation = _standard(lists)
@@ -92,19 +93,26 @@ def _trained(lists: Lists | None, seeds: int, progress: Callable[[int, int], Non
         gains.append(_gains(heads[-1], held_out))
     if not _is_positive(torch.cat(gains)):
         return None
+    return ranker_of(heads, mean.numpy(), deviation.numpy())
+
+
+def ranker_of(heads: Sequence[nn.Sequential], mean: Float32, deviation: Float32) -> Ranker:
+    """Trained heads for serving, with the standard (f,) of their features."""
     by_layer = zip(*(head.parameters() for head in heads), strict=True)
     weight1, bias1, weight2, bias2, weight3 = (torch.stack(parts).detach().numpy() for parts in by_layer)
-    return Ranker(mean.numpy(), deviation.numpy(), weight1, bias1, weight2, bias2, weight3[:, 0])
+    return Ranker(mean, deviation, weight1, bias1, weight2, bias2, weight3[:, 0])
 
 
-def _lists(retriever: Retriever, newest: Interactions, progress: Callable[[int, int], None]) -> list[List]:
+def lists_of_users(
+    retriever: Retriever, newest: Interactions, progress: Callable[[int, int], None], most: int
+) -> list[List]:
     """For users before anything new of them is known, with what they are going to choose."""
     positive = newest.positive()
     order = np.argsort(positive.users, kind="stable")
     users, starts = np.unique(positive.users[order], return_index=True)
     wanted = dict(zip(users.tolist(), np.split(positive.items[order], starts)[1:], strict=True))
-    if len(users) > _MOST_USERS:
-        users = np.sort(np.random.default_rng(0).choice(users, _MOST_USERS, replace=False))
+    if len(users) > most:
+        users = np.sort(np.random.default_rng(0).choice(users, most, replace=False))
     lists = []
     for count, user in enumerate(users.tolist(), start=1):
         if not in_session(retriever, user):
@@ -116,13 +124,18 @@ def _lists(retriever: Retriever, newest: Interactions, progress: Callable[[int, 
     return lists
 
 
-def _session_lists(retriever: Retriever, newest: Interactions, progress: Callable[[int, int], None]) -> list[List]:
+def lists_in_sessions(
+    retriever: Retriever,
+    newest: Interactions,
+    progress: Callable[[int, int], None],
+    most: int,
+) -> list[List]:
     """For users in the middle of a session, with the next item; the retriever takes in what came before it."""
     if retriever.settings.session_minutes == 0:
         return []
     asked = np.flatnonzero(newest.weights > 0)
-    if len(asked) > _MOST_SESSION_EVENTS:
-        asked = np.sort(np.random.default_rng(0).choice(asked, _MOST_SESSION_EVENTS, replace=False))
+    if len(asked) > most:
+        asked = np.sort(np.random.default_rng(0).choice(asked, most, replace=False))
     lists, done = [], 0
     for count, position in enumerate(asked.tolist(), start=1):
         passed = newest.take(slice(done, position))
@@ -138,7 +151,7 @@ def _session_lists(retriever: Retriever, newest: Interactions, progress: Callabl
     return lists
 
 
-def _padded(rows: list[List]) -> Lists | None:
+def padded(rows: list[List]) -> Lists | None:
     """Features (c, f) and labels (c,) of each list side by side; None for too few."""
     if len(rows) < _FEWEST_LISTS:
         return None
@@ -158,44 +171,56 @@ def _standard(lists: Lists) -> tuple[Tensor, Tensor]:
     return real.mean(0), real.std(0).clamp_min(1e-6)
 
 
+def new_head(first: int, second: int) -> nn.Sequential:
+    """A head of two hidden layers, at a random start."""
+    return nn.Sequential(
+        nn.Linear(len(NAMES), first),
+        nn.ReLU(),
+        nn.Linear(first, second),
+        nn.ReLU(),
+        nn.Linear(second, 1, bias=False),
+    )
+
+
 def _train_head(learned: Lists, held_out: Lists, seed: int) -> nn.Sequential:
-    first, second = _HIDDEN
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay its own
         torch.manual_seed(seed)
-        head = nn.Sequential(
-            nn.Linear(len(NAMES), first),
-            nn.ReLU(),
-            nn.Linear(first, second),
-            nn.ReLU(),
-            nn.Linear(second, 1, bias=False),
-        )
-    optimiser = torch.optim.Adam(head.parameters(), lr=_LEARNING_RATE)
+        head = new_head(*_HIDDEN)
     batches = -(-len(learned.labels) // _USERS_A_BATCH)
-    epochs = max(_EPOCHS, -(-_FEWEST_STEPS // batches))
+    fit_head(head, learned, held_out, max(_EPOCHS, -(-_FEWEST_STEPS // batches)), _LEARNING_RATE, seed)
+    return head
+
+
+def fit_head(
+    head: nn.Sequential, learned: Lists, held_out: Lists, epochs: int, learning_rate: float, seed: int
+) -> None:
+    """Train a head on standardised lists; it ends as it was when it ordered the held-out ones best."""
+    optimiser = torch.optim.Adam(head.parameters(), lr=learning_rate)
+    batches = -(-len(learned.labels) // _USERS_A_BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)
     rng = np.random.default_rng(seed)
-    best, best_state = -1.0, {name: value.clone() for name, value in head.state_dict().items()}
+    best = float(ndcg(list_scores(head, held_out), held_out).mean())
+    best_state = {name: value.clone() for name, value in head.state_dict().items()}
     for _ in range(epochs):
         order = rng.permutation(len(learned.labels))
         for start in range(0, len(order), _USERS_A_BATCH):
             batch = learned.take(order[start : start + _USERS_A_BATCH])
-            loss = _listwise(head, batch)
+            loss = listwise(head, batch)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
-        quality = float(_ndcg(_scores(head, held_out), held_out).mean())
+        quality = float(ndcg(list_scores(head, held_out), held_out).mean())
         if quality > best:
             best, best_state = quality, {name: value.clone() for name, value in head.state_dict().items()}
     head.load_state_dict(best_state)
-    return head
 
 
 @torch.no_grad()
 def _gains(head: nn.Sequential, lists: Lists) -> Tensor:
     """What the head adds to the NDCG of retrieval's order of each list, (n,)."""
     retrieval = lists.features[..., NAMES.index("score")].masked_fill(~lists.real, float("-inf"))
-    return _ndcg(_scores(head, lists), lists) - _ndcg(retrieval, lists)
+    return ndcg(list_scores(head, lists), lists) - ndcg(retrieval, lists)
 
 
 def _is_positive(gains: Tensor) -> bool:
@@ -203,19 +228,20 @@ def _is_positive(gains: Tensor) -> bool:
     return bool(gains.mean() > gains.std() / len(gains) ** 0.5)
 
 
-def _scores(head: nn.Module, lists: Lists) -> Tensor:
+def list_scores(head: nn.Module, lists: Lists) -> Tensor:
+    """Scores of all candidates, (n, c), -inf on padding."""
     scores: Tensor = head(lists.features)[..., 0]
     return scores.masked_fill(~lists.real, float("-inf"))
 
 
-def _listwise(head: nn.Module, lists: Lists) -> Tensor:
+def listwise(head: nn.Module, lists: Lists) -> Tensor:
     """Cross entropy over the list, a user's positives weighted by 1 / sqrt(their number)."""
-    log_shares = torch.log_softmax(_scores(head, lists), 1).masked_fill(~lists.real, 0)
+    log_shares = torch.log_softmax(list_scores(head, lists), 1).masked_fill(~lists.real, 0)
     return -((lists.labels * log_shares).sum(1) / lists.labels.sum(1).sqrt()).mean()
 
 
 @torch.no_grad()
-def _ndcg(scores: Tensor, lists: Lists, k: int = 20) -> Tensor:
+def ndcg(scores: Tensor, lists: Lists, k: int = 20) -> Tensor:
     """NDCG@k of each list, (n,), from scores (n, c) that are -inf on padding."""
     k = min(k, lists.labels.shape[1])
     best = scores.topk(k, 1).indices

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -24,11 +24,12 @@ from torch_geometric.nn import SAGEConv
 
 from graphrec.embedding.embedding_model import EmbeddingModel
 from graphrec.embedding.graphsage import SageWeights
+from graphrec.embedding.moments import Moments
 from graphrec.retrieval.retriever import DAY
 from graphrec.training.time_cuts import TimeCut, time_cut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
@@ -60,6 +61,13 @@ class Surroundings:
     user_inputs: Tensor
     user_means: Tensor
     item_means: Tensor
+
+
+class Embedded(NamedTuple):
+    """What training an embedding gives: the model, and what its optimiser remembers; None = there was no step."""
+
+    model: EmbeddingModel
+    moments: Moments | None
 
 
 class SageNetwork(nn.Module):
@@ -118,23 +126,31 @@ class SageNetwork(nn.Module):
 
     def weights(self) -> SageWeights:
         """Copies, for the live path."""
+        return _arrays(self.by_name())
 
-        def array(tensor: Tensor) -> Float32:
-            copied: Float32 = tensor.detach().cpu().numpy().astype(np.float32, copy=True)
-            return copied
+    def by_name(self) -> dict[str, nn.Parameter]:
+        """Every parameter by its name in `SageWeights`."""
+        return {
+            "user_neighbour1": self.user1.lin_l.weight,
+            "user_bias1": self.user1.lin_l.bias,
+            "item_root1": self.item1.weight,
+            "item_bias1": self.item1.bias,
+            "user_neighbour2": self.user2.lin_l.weight,
+            "user_root2": self.user2.lin_r.weight,
+            "user_bias2": self.user2.lin_l.bias,
+            "item_neighbour2": self.item2.lin_l.weight,
+            "item_root2": self.item2.lin_r.weight,
+            "item_bias2": self.item2.lin_l.bias,
+        }
 
-        return SageWeights(
-            user_neighbour1=array(self.user1.lin_l.weight),
-            user_bias1=array(self.user1.lin_l.bias),
-            item_root1=array(self.item1.weight),
-            item_bias1=array(self.item1.bias),
-            user_neighbour2=array(self.user2.lin_l.weight),
-            user_root2=array(self.user2.lin_r.weight),
-            user_bias2=array(self.user2.lin_l.bias),
-            item_neighbour2=array(self.item2.lin_l.weight),
-            item_root2=array(self.item2.lin_r.weight),
-            item_bias2=array(self.item2.lin_l.bias),
-        )
+    @classmethod
+    def of(cls, weights: SageWeights) -> Self:
+        """A network with these weights."""
+        network = cls(weights.input_dimensions, weights.hidden_dimensions, weights.dimensions)
+        with torch.no_grad():
+            for name, parameter in network.by_name().items():
+                parameter.copy_(torch.from_numpy(getattr(weights, name)))
+        return network
 
 
 def train_embedding(
@@ -145,7 +161,7 @@ def train_embedding(
     config: Config,
     choices: Choices,
     progress: Callable[[int, int], None],
-) -> EmbeddingModel:
+) -> Embedded:
     """Train on a log; coordinates (n_items, k) and text vectors (n_items, t) are fixed inputs.
 
     A log too short to have any target returns the spectral start.
@@ -156,7 +172,7 @@ def train_embedding(
     network = SageNetwork(feature_map.dimensions, shapes.hidden_dimensions, shapes.dimensions)
     network.start_as_identity(generator)
     network.to(device)
-    cuts = [_DeviceCut(cut, device) for cut in _cuts(log, config, choices)]
+    cuts = [DeviceCut(cut, device) for cut in _cuts(log, config, choices)]
     features = torch.from_numpy(feature_map.features(coordinates, texts)).to(device)
     estimated = torch.from_numpy(feature_map.estimated(texts)).to(device)
     weights = list(network.parameters())
@@ -173,18 +189,36 @@ def train_embedding(
             cut = cuts[int(torch.randint(len(cuts), (1,), generator=generator))]
             unknown = torch.rand(len(features), 1, generator=generator).to(device) < dropout
             around = network.surroundings(torch.where(unknown, estimated, features), cut.user_mean, cut.item_mean)
-        questions = _questions(network, around, cut, settings, generator)
-        loss = _cross_entropy(questions, 1 / settings.temperature, settings.popularity_weight)
+        questions = draw_questions(network, around, cut, settings, generator)
+        loss = cross_entropy(questions, 1 / settings.temperature, settings.popularity_weight)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
         schedule.step()
         progress(step + 1, settings.steps)
-    return EmbeddingModel(feature_map, network.weights(), 1 / settings.temperature, settings.popularity_weight)
+    model = EmbeddingModel(feature_map, network.weights(), 1 / settings.temperature, settings.popularity_weight)
+    return Embedded(model, moments_of(network, optimiser))
 
 
-class _DeviceCut:
+def moments_of(network: SageNetwork, optimiser: torch.optim.Optimizer) -> Moments | None:
+    """What Adam remembers of each parameter; None before its first step."""
+    known = {name: optimiser.state[parameter] for name, parameter in network.by_name().items()}
+    if not all(known.values()):
+        return None
+    first, second = (
+        _arrays({name: state[part] for name, state in known.items()}) for part in ("exp_avg", "exp_avg_sq")
+    )
+    return Moments(first, second, int(next(iter(known.values()))["step"]))
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> SageWeights:
+    return SageWeights(
+        **{name: tensor.detach().cpu().numpy().astype(np.float32, copy=True) for name, tensor in tensors.items()}
+    )
+
+
+class DeviceCut:
     """A time cut as tensors."""
 
     def __init__(self, cut: TimeCut, device: torch.device) -> None:
@@ -203,12 +237,17 @@ def _cuts(log: Interactions, config: Config, choices: Choices) -> list[TimeCut]:
 
 
 @dataclass(frozen=True)
-class _Questions:
+class Questions:
     """Targets beside what they are chosen from: n targets, m other items shared by all.
 
-    cosines (n, m); same (n, m): where the other item is the target itself; popularities are logarithms; share: of the
-    catalogue that the others are.
+    asked (n,): user numbers; others (m,): item numbers; other_vectors (m, d), of length one; cosines (n, m); same
+    (n, m): where the other item is the target itself; popularities are logarithms; share: of the catalogue that the
+    others are.
     """
+
+    asked: Tensor
+    others: Tensor
+    other_vectors: Tensor
 
     cosines: Tensor
     same: Tensor
@@ -218,13 +257,13 @@ class _Questions:
     share: float
 
 
-def _questions(
+def draw_questions(
     network: SageNetwork,
     around: Surroundings,
-    cut: _DeviceCut,
+    cut: DeviceCut,
     settings: TrainingSettings,
     generator: torch.Generator,
-) -> _Questions:
+) -> Questions:
     """Draw a batch of targets, and what they are chosen from: all items, or uniform negatives of a large catalogue."""
     chosen = torch.randint(len(cut.target_users), (settings.batch_size,), generator=generator)
     asked, rows = torch.unique(cut.target_users[chosen], return_inverse=True)
@@ -237,8 +276,12 @@ def _questions(
     others = others.to(wanted.device)
     users = network.users(around, asked)[rows]
     items = network.items(around, torch.cat([wanted, others]))
-    return _Questions(
-        users @ items[len(wanted) :].T,
+    other_vectors = items[len(wanted) :]
+    return Questions(
+        asked[rows],
+        others,
+        other_vectors,
+        users @ other_vectors.T,
         wanted[columns][:, None] == others,
         cut.log_popularity[others],
         (users * items[columns]).sum(1),
@@ -247,7 +290,7 @@ def _questions(
     )
 
 
-def _cross_entropy(questions: _Questions, scale: float, popularity_weight: float) -> Tensor:
+def cross_entropy(questions: Questions, scale: float, popularity_weight: float) -> Tensor:
     """Of the targets among all items; drawn others stand for as many as they were drawn from.
 
     The two scalars stay as they are set: the coordinates have absorbed the targets, so fitted to them a cosine would

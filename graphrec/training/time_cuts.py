@@ -86,9 +86,15 @@ def time_cut(log: Interactions, moment: int, until: int, half_life: float, popul
 
     Half-lives of edges and popularity in microseconds.
     """
-    history = log.take(slice(moment))
+    return cut_before(log.take(slice(moment)), log.take(slice(moment, until)), half_life, popularity_half_life)
+
+
+def cut_before(
+    history: Interactions, following: Interactions, half_life: float, popularity_half_life: float
+) -> TimeCut:
+    """The moment after a history, with some of the events that followed as targets; half-lives as of `time_cut`."""
     edges = decayed_edges(history, half_life)
-    users, items = new_pairs(log.take(slice(moment, until)), edges)
+    users, items = new_pairs(following, edges)
     return TimeCut(
         row_mean(edges),
         row_mean(edges.T.tocsr()),

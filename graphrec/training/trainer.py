@@ -22,7 +22,7 @@ from graphrec.retrieval.retriever import DAY, Retriever
 from graphrec.training.choosing import choose
 from graphrec.training.cold_trainer import train_cold
 from graphrec.training.ranker_trainer import train_rankers
-from graphrec.training.sage_trainer import train_embedding
+from graphrec.training.sage_trainer import Embedded, train_embedding
 from graphrec.training.time_cuts import decayed_edges, new_pairs, positive_pairs
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
     from graphrec.config import Config
     from graphrec.embedding.embedding_model import EmbeddingModel
+    from graphrec.embedding.moments import Moments
     from graphrec.embedding.spectral import SpectralBasis
     from graphrec.events.store import EventStore
-    from graphrec.live_state import Encode
+    from graphrec.live_state import Encode, Known
     from graphrec.ranking.ranker import Ranker
     from graphrec.retrieval.cold_items import ColdModel
 
@@ -55,7 +56,23 @@ class Trained:
     ranker: Ranker | None = None
     session_ranker: Ranker | None = None
     cold: ColdModel | None = None
+    moments: Moments | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def learned(self, texts: Float32) -> Learned:
+        """The same for a generation, with the items' text vectors (n_items, t)."""
+        return Learned(
+            self.model,
+            self.ranker,
+            self.session_ranker,
+            self.choices,
+            texts,
+            self.basis.items,
+            self.basis.users,
+            self.basis.values,
+            self.cold,
+            self.moments,
+        )
 
 
 def train(state: LiveState, store: EventStore, encode: Encode, progress: Progress) -> tuple[LiveState, dict[str, Any]]:
@@ -65,23 +82,11 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
 
     Raises InputError when the log is empty.
     """
-    catalogue_offset = state.catalogue.offset  # first: a text that changes meanwhile is read again
-    log = log_of(state, store)
-    texts = state.all_text_vectors(log.n_items)
+    known = state.known()
+    log, texts = log_between(state, store, known, 0, known.offset), state.all_text_vectors(known.n_items)
     trained = fit(log, texts, state.config, progress)
-    basis = trained.basis
-    learned = Learned(
-        trained.model,
-        trained.ranker,
-        trained.session_ranker,
-        trained.choices,
-        texts,
-        basis.items,
-        basis.users,
-        basis.values,
-        trained.cold,
-    )
-    renewed = LiveState(state.config, store, encode, learned, catalogue_offset=catalogue_offset)
+    learned = trained.learned(texts)
+    renewed = LiveState(state.config, store, encode, learned, catalogue_offset=known.catalogue_offset)
     renewed.refresh(progress)
     return renewed, {
         "cpu_seconds": trained.seconds,
@@ -92,9 +97,13 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
 
 def log_of(state: LiveState, store: EventStore) -> Interactions:
     """Every event that a state has absorbed, in the order of time; raises InputError when there is none."""
-    with state.turns.reading():
-        offset, n_users, n_items = state.offset, len(state.users), len(state.items)
-    chunks = list(store.scan(0, offset))
+    known = state.known()
+    return log_between(state, store, known, 0, known.offset)
+
+
+def log_between(state: LiveState, store: EventStore, known: Known, after: int, until: int) -> Interactions:
+    """The events with offsets from `after` + 1 to `until`, of the nodes known then; as `log_of` otherwise."""
+    chunks = list(store.scan(after, until))
     if not chunks:
         raise InputError("there is nothing to learn from", got="an empty log", way_out="graphrec ingest first")
     users, items, kinds, times = (
@@ -102,7 +111,7 @@ def log_of(state: LiveState, store: EventStore) -> Interactions:
     )
     weights = state.kind_weights()[kinds]
     names = tuple(store.kinds())
-    return Interactions(users, items, times, weights, n_users, n_items, kinds, names).by_time()
+    return Interactions(users, items, times, weights, known.n_users, known.n_items, kinds, names).by_time()
 
 
 def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -> Trained:
@@ -116,12 +125,16 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
         users, items = new_pairs(newest, decayed_edges(base, config.graph.half_life_days * DAY))
         choices = choose(base, basis, newest, users, items, config, progress)
         chosen = time.process_time()
-        model = embed(base, basis, texts, config, choices, lambda done, all_: progress("embedding, base", done, all_))
+        model, _ = embed(
+            base, basis, texts, config, choices, lambda done, all_: progress("embedding, base", done, all_)
+        )
         retriever = retriever_of(base, Trained(model, basis, choices), texts, config)
         ranker, session_ranker = train_rankers(retriever, newest, config.training.ranker_seeds, progress)
     ranked = time.process_time()
     basis = basis_of(log, config)
-    model = embed(log, basis, texts, config, choices, lambda done, all_: progress("embedding, whole log", done, all_))
+    model, moments = embed(
+        log, basis, texts, config, choices, lambda done, all_: progress("embedding, whole log", done, all_)
+    )
     embedded = time.process_time()
     cold = train_cold(log, model.features.centred(texts), config.training.seed)
     seconds = {
@@ -130,7 +143,7 @@ def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -
         "whole log": embedded - ranked,
         "cold items": time.process_time() - embedded,
     }
-    return Trained(model, basis, choices, ranker, session_ranker, cold, seconds)
+    return Trained(model, basis, choices, ranker, session_ranker, cold, moments, seconds)
 
 
 def retriever_of(log: Interactions, trained: Trained, texts: Float32, config: Config) -> Retriever:
@@ -157,7 +170,7 @@ def embed(
     config: Config,
     choices: Choices,
     progress: Callable[[int, int], None],
-) -> EmbeddingModel:
+) -> Embedded:
     """Train GraphSAGE on a log, with its basis and the items' text vectors (n_items, t) as inputs."""
     coordinates = basis.items[:, : config.embedding.sized(log.n_items).spectral_dimensions]
     feature_map = FeatureMap.fit(coordinates, texts, config.embedding.text_dimensions)

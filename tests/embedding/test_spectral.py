@@ -13,12 +13,15 @@ from graphrec.embedding import spectral
 from graphrec.embedding.spectral import (
     ITEM_EXPONENT,
     USER_EXPONENT,
+    SpectralBasis,
     cholesky_qr,
+    drift,
     fold_in,
     fold_in_items,
     known_rows,
     normalised,
     spectral_basis,
+    turn,
 )
 from graphrec.graph.interaction_graph import InteractionGraph
 
@@ -192,3 +195,69 @@ def test_folding_in_without_edges_or_items() -> None:
     empty = graph_of(csr_matrix((4, 6), dtype=np.float32)).to_csr()[:3]
     assert fold_in_items(*empty, np.array([5, 2]), users, values).tolist() == [[0, 0], [0, 0]]
     assert fold_in_items(*empty, np.array([], np.int64), users, values).shape == (0, 2)
+
+
+def later_world() -> tuple[csr_matrix, csr_matrix]:
+    """A normalised matrix, and the same after some more pairs, users and items."""
+    earlier = interactions(300, 200, 0.05)
+    more = interactions(20, 20, 0.3, 3).tocoo()
+    grown = earlier.tocoo()
+    rows, columns = (np.concatenate([getattr(grown, a), getattr(more, a) + s]) for a, s in (("row", 290), ("col", 190)))
+    after = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(310, 210))
+    after.data[:] = 1
+    return normalised(earlier), normalised(after)
+
+
+def captured(matrix: csr_matrix, basis: SpectralBasis) -> float:
+    """Share of the best possible sum of squares that the directions of a basis have."""
+    exact = np.linalg.svd(matrix.toarray(), compute_uv=False)[: len(basis.values)]
+    return float(((matrix @ basis.items) ** 2).sum() / (exact**2).sum())
+
+
+def test_one_iteration_is_enough_from_where_the_basis_was() -> None:
+    earlier, later = later_world()
+    start = spectral_basis(earlier, 16).items
+    warm, cold = (spectral_basis(later, 16, iterations=1, start=given) for given in (start, None))
+    assert captured(later, warm) > captured(later, cold) + 0.01
+    assert captured(later, warm) > captured(later, spectral_basis(later, 16)) - 0.01
+    assert warm.items.shape == (210, 16)
+    assert warm.items[200:].any(axis=1).all()  # new items have found their place
+    np.testing.assert_allclose(warm.items.T @ warm.items, np.eye(16), atol=1e-4)
+
+
+def test_a_start_of_padded_columns_finds_the_directions_it_lacks() -> None:
+    _, later = later_world()
+    start = np.zeros((200, 16), np.float32)
+    start[:, :4] = spectral_basis(later, 4).items[:200]
+    found = spectral_basis(later, 16, iterations=3, start=start)
+    assert captured(later, found) > 0.97
+
+
+def test_drift_bounds_how_far_the_leading_directions_have_turned() -> None:
+    """Wedin: the sine of the angle between the old leading half and the present basis is below the bound."""
+    earlier, later = later_world()
+    basis = spectral_basis(earlier, 16, iterations=60)
+    right = np.linalg.svd(later.toarray().astype(np.float64), full_matrices=False)[2][:16].T
+    old = np.zeros((210, 8))
+    old[:200] = basis.items[:, :8]
+    sine = np.linalg.norm(old - right @ (right.T @ old))
+    assert 0.01 < sine <= drift(later, basis)
+    assert drift(earlier, basis) < 0.05 * drift(later, basis)
+
+
+def test_without_a_gap_nothing_is_sure() -> None:
+    assert (
+        drift(
+            normalised(interactions(5, 4, 1.0)), SpectralBasis(*(np.zeros(s, np.float32) for s in ((5, 3), (4, 3), 3)))
+        )
+        == np.inf
+    )
+
+
+def test_a_turn_is_found_and_undone() -> None:
+    rng = np.random.default_rng(0)
+    old = rng.standard_normal((50, 6)).astype(np.float32)
+    rotation = cholesky_qr(rng.standard_normal((6, 6)).astype(np.float32))
+    found = turn(old @ rotation.T, old)
+    np.testing.assert_allclose(found, rotation, atol=1e-5)
+    np.testing.assert_allclose(found.T @ found, np.eye(6), atol=1e-5)

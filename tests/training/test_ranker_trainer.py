@@ -125,7 +125,7 @@ def test_a_user_with_several_hits_is_one_list(planted) -> None:
     users = np.repeat(np.arange(25, dtype=np.int32), 3)
     items = np.tile(np.array([4, 1, 999], np.int32), 25)
     block = Interactions(users, items, np.arange(75), np.ones(75), 25, 1000)
-    lists = ranker_trainer._lists(retriever, block, nothing)
+    lists = ranker_trainer.lists_of_users(retriever, block, nothing, 1_000)
     assert len(lists) == 25
     for user, (found, labels) in enumerate(lists):
         assert labels.astype(int).tolist() == [0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
@@ -165,7 +165,7 @@ def followed(monkeypatch: pytest.MonkeyPatch, m: int) -> tuple[Interactions, lis
 def test_the_session_head_is_asked_just_before_each_event(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     monkeypatch.setattr(ranker_trainer, "_MOST_SESSION_EVENTS", most)
     log, asked, retriever = followed(monkeypatch, 500)
-    monkeypatch.setattr(ranker_trainer, "_lists", lambda *_: [])
+    monkeypatch.setattr(ranker_trainer, "lists_of_users", lambda *_: [])
     _, head = train_rankers(retriever, log, 1, nothing)
     assert head is not None
     assert 50 < len(asked) <= most
@@ -177,7 +177,7 @@ def test_the_session_head_is_asked_just_before_each_event(monkeypatch: pytest.Mo
 
 def test_without_sessions_there_is_no_session_head(monkeypatch: pytest.MonkeyPatch) -> None:
     log, asked, retriever = followed(monkeypatch, 100)
-    monkeypatch.setattr(ranker_trainer, "_lists", lambda *_: [])
+    monkeypatch.setattr(ranker_trainer, "lists_of_users", lambda *_: [])
     retriever.idle = lambda user: 30 * 60_000_000  # type: ignore[method-assign]
     assert train_rankers(retriever, log, 1, nothing) == (None, None)
     assert asked == []
@@ -200,19 +200,19 @@ def test_the_loss_of_three_candidates_by_hand() -> None:
     scores = np.array([1.0, 2.0, 0.5])
     shares = np.exp(scores) / np.exp(scores).sum()
     one = lists_of([[1.0, 2.0, 0.5]], [[0, 1, 0]])
-    assert float(ranker_trainer._listwise(Fixed(), one)) == pytest.approx(-np.log(shares[1]), rel=1e-6)
+    assert float(ranker_trainer.listwise(Fixed(), one)) == pytest.approx(-np.log(shares[1]), rel=1e-6)
     two = lists_of([[1.0, 2.0, 0.5]], [[1, 1, 0]])
     expected = -(np.log(shares[0]) + np.log(shares[1])) / np.sqrt(2)
-    assert float(ranker_trainer._listwise(Fixed(), two)) == pytest.approx(expected, rel=1e-6)
+    assert float(ranker_trainer.listwise(Fixed(), two)) == pytest.approx(expected, rel=1e-6)
     padded = lists_of([[1.0, 2.0, 0.5, np.nan], [3.0, 0.0, np.nan, np.nan]], [[0, 1, 0, 0], [1, 0, 0, 0]])
     other = np.log1p(np.exp(-3.0))
-    assert float(ranker_trainer._listwise(Fixed(), padded)) == pytest.approx((-np.log(shares[1]) + other) / 2, rel=1e-6)
+    assert float(ranker_trainer.listwise(Fixed(), padded)) == pytest.approx((-np.log(shares[1]) + other) / 2, rel=1e-6)
 
 
 def test_padding_has_no_gradient() -> None:
     lists = lists_of([[1.0, 2.0, np.nan], [0.0, np.nan, np.nan]], [[0, 1, 0], [1, 0, 0]])
     lists.features.requires_grad_()
-    ranker_trainer._listwise(Fixed(), lists).backward()  # type: ignore[no-untyped-call]
+    ranker_trainer.listwise(Fixed(), lists).backward()  # type: ignore[no-untyped-call]
     gradient = lists.features.grad[..., 0]
     assert gradient.isfinite().all()
     assert (gradient[~lists.real] == 0).all()
@@ -222,10 +222,10 @@ def test_padding_has_no_gradient() -> None:
 def test_ndcg_by_hand() -> None:
     lists = lists_of([[1.0, 2.0, 0.5], [1.0, 2.0, np.nan]], [[1, 0, 1], [0, 1, 0]])
     first = (1 / np.log2(3) + 1 / np.log2(4)) / (1 + 1 / np.log2(3))
-    scores = ranker_trainer._scores(Fixed(), lists)
+    scores = ranker_trainer.list_scores(Fixed(), lists)
     assert scores.tolist() == [[1.0, 2.0, 0.5], [1.0, 2.0, -np.inf]]
-    assert ranker_trainer._ndcg(scores, lists).tolist() == pytest.approx([first, 1], rel=1e-6)
-    assert ranker_trainer._ndcg(scores, lists, k=1).tolist() == [0, 1]
+    assert ranker_trainer.ndcg(scores, lists).tolist() == pytest.approx([first, 1], rel=1e-6)
+    assert ranker_trainer.ndcg(scores, lists, k=1).tolist() == [0, 1]
 
 
 def test_real_candidates_without_what_was_seen(world, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +246,7 @@ def test_real_candidates_without_what_was_seen(world, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(retriever, "candidates", noting)
     newest = Interactions(users[600:], items[600:], times[600:], np.ones(len(users) - 600), 1000, 40)
-    lists = ranker_trainer._lists(retriever, newest, nothing)
+    lists = ranker_trainer.lists_of_users(retriever, newest, nothing, 1_000)
     assert not seen_before & {(each.user, item) for each in offered for item in each.numbers.tolist()}
     wanted = len(set(zip(users[600:][new].tolist(), items[600:][new].tolist(), strict=True)))
     assert 0.9 * wanted < sum(int(labels.sum()) for _, labels in lists) <= wanted

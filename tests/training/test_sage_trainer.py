@@ -51,7 +51,7 @@ def inputs_of(log: Interactions, texts: np.ndarray) -> tuple[np.ndarray, Feature
 
 def trained(log: Interactions, texts: np.ndarray, config: Config, progress=lambda done, total: None) -> EmbeddingModel:
     coordinates, feature_map = inputs_of(log, texts)
-    return train_embedding(log, coordinates, texts, feature_map, config, CHOICES, progress)
+    return train_embedding(log, coordinates, texts, feature_map, config, CHOICES, progress).model
 
 
 def served(
@@ -85,7 +85,7 @@ def test_step_0_is_the_spectral_recommender(world, texts, monkeypatch: pytest.Mo
     log = log_of(world).take(slice(20))  # the earliest cut has no target: nothing is trained
     coordinates, feature_map = inputs_of(log_of(world), texts)
     monkeypatch.setattr(sage_trainer, "_CUTS", ())
-    model = train_embedding(log, coordinates, texts, feature_map, config_of(), CHOICES, lambda done, total: None)
+    model, _ = train_embedding(log, coordinates, texts, feature_map, config_of(), CHOICES, lambda done, total: None)
     assert model.scale == pytest.approx(10)
     assert model.popularity_weight == 1
     users, items = served(model, log, coordinates, texts)
@@ -128,7 +128,7 @@ def test_training_lowers_the_loss(world, texts, full_softmax_items: int) -> None
     """With all items in the softmax, and with sampled ones."""
     log = log_of(world)
     coordinates, feature_map = inputs_of(log, texts)
-    start = train_embedding(
+    start, _ = train_embedding(
         log.take(slice(1)), coordinates, texts, feature_map, config_of(), CHOICES, lambda done, total: None
     )
     model = trained(log, texts, config_of(full_softmax_items=full_softmax_items, negatives=16))
@@ -143,7 +143,7 @@ def test_the_losses_are_the_softmax_they_say(world, texts) -> None:
     """Over all items; and over the target once and 4,000 draws that stand for the other items."""
     torch.manual_seed(0)
     network = SageNetwork(8, 16, 8)
-    cut = sage_trainer._DeviceCut(time_cut(log_of(world), 500, 900, *HALF_LIVES), torch.device("cpu"))
+    cut = sage_trainer.DeviceCut(time_cut(log_of(world), 500, 900, *HALF_LIVES), torch.device("cpu"))
     cut.log_popularity = torch.linspace(-3, 3, 40)
     with torch.no_grad():
         around = network.surroundings(torch.rand(40, 8), cut.user_mean, cut.item_mean)
@@ -151,8 +151,8 @@ def test_the_losses_are_the_softmax_they_say(world, texts) -> None:
 
     def loss(**training: object) -> float:
         settings = config_of(batch_size=8192, **training).training
-        questions = sage_trainer._questions(network, around, cut, settings, torch.Generator().manual_seed(1))
-        return float(sage_trainer._cross_entropy(questions, 10.0, 0.5).detach())
+        questions = sage_trainer.draw_questions(network, around, cut, settings, torch.Generator().manual_seed(1))
+        return float(sage_trainer.cross_entropy(questions, 10.0, 0.5).detach())
 
     scores = users[cut.target_users] @ items.T * 10 + 0.5 * cut.log_popularity
     expected = float(torch.nn.functional.cross_entropy(scores, cut.target_items))
@@ -165,7 +165,7 @@ def test_every_weight_learns(world, texts) -> None:
     """Though the sums over edges are constants, a gradient reaches each parameter, and each of them moves."""
     log = log_of(world)
     coordinates, feature_map = inputs_of(log, texts)
-    start = train_embedding(
+    start, _ = train_embedding(
         log.take(slice(1)), coordinates, texts, feature_map, config_of(), CHOICES, lambda done, total: None
     )
     model = trained(log, texts, config_of(steps=3))
@@ -177,7 +177,7 @@ def test_a_block_of_steps_shares_its_sums(world, texts, monkeypatch: pytest.Monk
     """A graph whose sums cost more than a step may is summed once for several steps, and is learned all the same."""
     log = log_of(world)
     coordinates, feature_map = inputs_of(log, texts)
-    start = train_embedding(
+    start, _ = train_embedding(
         log.take(slice(1)), coordinates, texts, feature_map, config_of(), CHOICES, lambda done, total: None
     )
     sums = []

@@ -153,7 +153,7 @@ def test_graphsage_reads_the_leading_coordinates_of_the_filters_basis(state: Liv
     basis = basis_of(log, CONFIG)
     assert basis.items.shape == (40, 12)  # the filter's frequencies, of which GraphSAGE wants 8
     told: list[tuple[int, int]] = []
-    model = embed(log, basis, texts, CONFIG, Choices(), lambda *step: told.append(step))
+    model, _ = embed(log, basis, texts, CONFIG, Choices(), lambda *step: told.append(step))
     assert told == [(done, 5) for done in range(1, 6)]
     features = model.features.features(basis.items, texts)
     assert features.shape == (40, model.sage.item_root1.shape[1]) == (40, 8 + 4)

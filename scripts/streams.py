@@ -1,0 +1,47 @@
+"""Logs with time that the benchmarks read, with the text vectors of their items."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from graphrec.embedding.text_cache import TextCache, encode_cached
+from graphrec.embedding.text_encoder import TextEncoder
+from graphrec.events.interactions import Interactions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from graphrec.config import Config
+
+SECOND = 1_000_000  # microseconds
+
+
+def stream(folder: Path, config: Config, cache: Path) -> tuple[Interactions, NDArray[np.float32]]:
+    """A log of Parquet columns in the order of time, and its items' text vectors.
+
+    Without time stamps the rank of an event within its user's history is its moment.
+    """
+    table, catalogue = pq.read_table(folder / "interactions.parquet"), pq.read_table(folder / "items.parquet")
+    columns = table.column_names
+    moments = table["timestamp" if "timestamp" in columns else "seq"].to_numpy().astype(np.int64)
+    users = pc.dictionary_encode(table["user_id"]).combine_chunks().indices.to_numpy().astype(np.int32)
+    known = {item: number for number, item in enumerate(catalogue["item_id"].to_pylist())}
+    items = np.array([known.get(item, -1) for item in table["item_id"].to_pylist()], np.int32)
+    kinds = table["event"].to_pylist()
+    weights = np.array([config.events.kinds[kind] for kind in kinds])
+    log = Interactions(users, np.maximum(items, 0), (moments + 2) * SECOND, weights, int(users.max()) + 1, len(known))
+    texts = [
+        " ".join(part for part in parts if part)
+        for parts in zip(
+            *(catalogue[name].to_pylist() for name in ("text", "plot") if name in catalogue.column_names), strict=True
+        )
+    ]
+    cache.mkdir(parents=True, exist_ok=True)
+    vectors, _ = encode_cached(TextEncoder(config.text), TextCache(cache), texts)
+    return log.take(items >= 0).by_time(), vectors
