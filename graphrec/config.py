@@ -189,6 +189,33 @@ class GenerationSettings(_Stage):
     keep: Positive = Field(default=5, description="newest generations kept on disk; the live one always is")
 
 
+class GateSettings(_Stage):
+    """What a new model must show before it is published."""
+
+    fresh_share: float = Field(
+        default=0.3, gt=0, lt=1, description="newest share of the new events that the candidate does not learn from"
+    )
+    panel_moments: tuple[Annotated[float, Field(gt=0, lt=0.9)], ...] = Field(
+        default=(0.5, 0.7), description="where the live model's log is cut to ask about older time, as shares of it"
+    )
+    questions: Positive = Field(default=1_000, description="users asked of each slice, at most")
+    least_questions: Positive = Field(default=50, description="with fewer on the fresh slice the candidate is held")
+    allowance: float = Field(default=1.0, ge=0, description="standard errors of NDCG that chance may take")
+    panel_loss: float = Field(default=0.01, ge=0, description="share of the NDCG on older slices that may be lost")
+    reference_blocks: Annotated[int, Field(ge=2)] = Field(
+        default=8, description="earlier blocks as long as the new events, at most, that say what is usual"
+    )
+    concentration: float = Field(
+        default=2.0, ge=1, description="times the largest usual share of one user, one item, or of new users"
+    )
+    mix_drift: float = Field(default=0.05, ge=0, description="Jensen-Shannon divergence of the kinds of events, bits")
+    coherence: float = Field(
+        default=0.6, ge=0, le=1, description="least part of the usual nearness of users to their new items"
+    )
+    flooding: float = Field(default=0.25, ge=0, description="share of lists one item may win over the live model's top")
+    coverage: float = Field(default=0.6, ge=0, le=1, description="least part of the items that live lists name")
+
+
 class Config(BaseSettings):
     """All settings of a workspace."""
 
@@ -207,6 +234,7 @@ class Config(BaseSettings):
     cold: ColdSettings = ColdSettings()
     training: TrainingSettings = TrainingSettings()
     generations: GenerationSettings = GenerationSettings()
+    gate: GateSettings = GateSettings()
 
     @classmethod
     def settings_customise_sources(
