@@ -235,8 +235,19 @@ class LiveState:
         )
         return vectors
 
-    def publish(self, generations: Generations, made_by: str, parent: int | None, metrics: dict[str, Any]) -> Manifest:
-        """Write this state as a generation and make it the live one; raises NotTrainedError, GenerationError."""
+    def publish(
+        self,
+        generations: Generations,
+        made_by: str,
+        parent: int | None,
+        metrics: dict[str, Any],
+        *,
+        aside: bool = False,
+    ) -> Manifest:
+        """Write this state as a generation and make it the live one, or set it aside.
+
+        Raises NotTrainedError, GenerationError.
+        """
         index = self.retriever.index
         if self.learned is None or index is None:
             raise NotTrainedError("there is no model to publish", way_out="graphrec train")
@@ -253,7 +264,7 @@ class LiveState:
         )
         learned = replace(self.learned, texts=self.texts)
         return generations.publish(
-            draft, learned.weights(), {**learned.arrays(), **self._snapshot_arrays()}, index.save
+            draft, learned.weights(), {**learned.arrays(), **self._snapshot_arrays()}, index.save, aside=aside
         )
 
     def rebuilt(self, progress: Progress | None = None) -> LiveState:

@@ -9,11 +9,12 @@ External ids stop here; inside there are only node numbers.
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphrec.answers import BuildReport, Explanation, IngestReport, Reason, Recommendation, Recommendations
+from graphrec.answers import BuildReport, Explanation, IngestReport, Proposal, Reason, Recommendation, Recommendations
 from graphrec.embedding.node_features import unit_rows
 from graphrec.errors import InputError
 from graphrec.open_workspace import OpenWorkspace
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from graphrec.generation import Manifest
     from graphrec.live_state import LiveState
+    from graphrec.training.candidate import Make
 
     Float32 = NDArray[np.float32]
 
@@ -238,6 +241,64 @@ class Recommender(OpenWorkspace):
         with self._lock:
             self.refresh()
             return self._publish("rebuild", lambda: (self._state.rebuilt(self._progress), {}))
+
+    def propose(self, make: Make | None = None, made_by: str = "train", *, after: int = 0) -> Proposal:
+        """Make a model without the newest events, and publish, hold or reject it by what it answers about them.
+
+        `make` is training from scratch unless another maker is given; with `after` it does not see the events up to
+        that offset. A held candidate is a generation that `publish` makes live; of a rejected one only the report is
+        kept, in the workspace's gate log. The first model of a workspace is published as it is. Raises what `train`
+        does.
+        """
+        from graphrec.training.batch_checks import HOLD, PUBLISH, REJECT
+        from graphrec.training.candidate import propose
+        from graphrec.training.trainer import train
+
+        maker = train if make is None else make
+        started, cpu = time.perf_counter(), time.process_time()
+
+        def took() -> tuple[float, float]:
+            return time.perf_counter() - started, time.process_time() - cpu
+
+        with self._lock:
+            self.refresh()
+            live = self._generation
+            if live is None:
+                first = self._publish(made_by, lambda: maker(self._state, self._store, self._encode, self._tell))
+                return Proposal(PUBLISH, first.generation, made_by, (), None, *took())
+            with self._generations.making():
+                found = propose(self._state, self._store, self._encode, live.offset, maker, self._tell, after=after)
+                verdict, reasons, number = found.report.verdict, found.report.reasons, None
+                if verdict == PUBLISH and self._generations.current() != live.number:
+                    verdict, reasons = HOLD, ("another generation was made live meanwhile",)
+                if found.state is not None and verdict != REJECT:
+                    made = found.state.publish(
+                        self._generations, made_by, live.number, found.metrics, aside=verdict == HOLD
+                    )
+                    number = made.number
+                row = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "verdict": verdict, "generation": number}
+                report = found.report.to_dict() | {"verdict": verdict, "reasons": reasons}
+                self.gate_log.append(row | {"made_by": made_by, "parent": live.number, "report": report})
+                self._generations.prune(self.workspace.config.generations.keep)
+            self.refresh()
+        return Proposal(verdict, number, made_by, reasons, report, *took())
+
+    def publish(self, generation: int) -> Manifest:
+        """Make a generation the live one, held, rolled back or older, and answer from it; raises GenerationError."""
+        with self._lock:
+            manifest = self._generations.make_live(generation)
+            self.refresh()
+            return manifest
+
+    def rollback(self, to: int | None = None) -> Manifest:
+        """Answer from an older generation again, by default the one before, with all events since; newer are set aside.
+
+        At the same log offset it gives the lists it gave. Raises GenerationError when there is none to return to.
+        """
+        with self._lock:
+            manifest = self._generations.rollback(to)
+            self.refresh()
+            return manifest
 
     def _publish(self, made_by: str, make: Callable[[], tuple[LiveState, dict[str, Any]]]) -> BuildReport:
         """Make a second state, publish it, and only then answer from it."""

@@ -19,8 +19,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from its own layer or from those to its left.
 LAYERS = ["errors", "config", "answers", "events", "graph", "digest", "embedding", "retrieval", "ranking", "generation"]
-LAYERS += ["workspace", "live_state", "training", "open_workspace", "recommender", "doctor", "evaluation"]
-LAYERS += ["progress", "options", "evaluate_command", "cli"]
+LAYERS += ["bounded_log", "workspace", "live_state", "training", "open_workspace", "recommender", "shadow", "ab"]
+LAYERS += ["doctor", "evaluation", "scheduling", "progress", "options", "evaluate_command", "publish_commands", "cli"]
 
 OWNERS = {
     "faiss": ("retrieval/vector_index.py",),

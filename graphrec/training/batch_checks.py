@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-REJECT, HOLD = "reject", "hold"
+PUBLISH, HOLD, REJECT = "publish", "hold", "reject"
 
 _LEAST_EVENTS = 40  # in a block: shares of fewer mean little
 _WALKED = 300_000  # newest events of the history that coherence walks on
@@ -73,12 +73,14 @@ def batch_findings(log: Interactions, since: int, settings: GateSettings, seed: 
     mixes = [[_mix(kinds[start : start + length], kinds.max() + 1) for start in starts] for starts in (usual, new)]
     mean = np.mean(mixes[0], axis=0)
     drift = [[divergence(mix, mean) for mix in part] for part in mixes]
-    findings.append(_at_most("drift of the kinds, bits", *drift, 2.0, settings.mix_drift, REJECT))
+    findings.append(_at_most("drift of the kinds, bits", drift[0], drift[1], 2.0, settings.mix_drift, REJECT))
     seen = np.zeros(log.n_users, np.int64)
     first = np.unique(log.users, return_index=True)
     seen[first[0]] = first[1]
-    newcomers = [[float((seen[log.users[s : s + length]] >= s).mean()) for s in starts] for starts in (usual, new)]
-    findings.append(_at_most("new users' share of the events", *newcomers, settings.concentration, 0.1, HOLD))
+    fresh_faces = [[float((seen[log.users[s : s + length]] >= s).mean()) for s in starts] for starts in (usual, new)]
+    findings.append(
+        _at_most("new users' share of the events", fresh_faces[0], fresh_faces[1], settings.concentration, 0.1, HOLD)
+    )
     rng = np.random.default_rng(seed)
     nearness = [[_coherence(log, s, s + length, rng) for s in starts[-3:]] for starts in (usual, new)]
     earlier, now = ([value for value in part if value is not None] for part in nearness)
@@ -107,7 +109,7 @@ def coherence(log: Interactions, start: int, stop: int, seed: int = 0) -> float 
 
 
 def _coherence(log: Interactions, start: int, stop: int, rng: np.random.Generator) -> tuple[float, float] | None:
-    """The chance and its standard error over users."""
+    """The chance, a mean over users, and its standard error."""
     from scipy.sparse import diags
 
     pairs = positive_pairs(log.take(slice(max(start - _WALKED, 0), start)))
@@ -120,7 +122,7 @@ def _coherence(log: Interactions, start: int, stop: int, rng: np.random.Generato
     if len(users) < _LEAST_PAIRS:
         return None
     witness = diags(1 / np.maximum(np.asarray(pairs.sum(axis=1)).ravel(), 1))
-    popular = diags(1 / np.sqrt(np.maximum(np.asarray(pairs.sum(axis=0)).ravel(), 1)))
+    popular = diags(1 / np.maximum(np.asarray(pairs.sum(axis=0)).ravel(), 1))
     rows, place = np.unique(users, return_inverse=True)
     reached = ((pairs[rows] @ popular) @ (pairs.T @ (witness @ pairs)) @ popular).toarray()
     reached[pairs[rows].nonzero()] = -1.0  # what a user had can neither win nor lose
@@ -131,17 +133,17 @@ def _coherence(log: Interactions, start: int, stop: int, rng: np.random.Generato
     if fair.sum() < _LEAST_PAIRS:
         return None
     sums, sizes = (np.bincount(place[fair], weights, len(rows)) for weights in (wins[fair], None))
-    chance = float(sums.sum() / sizes.sum())
-    spread = sums - chance * sizes  # of a ratio of sums over users, whose pairs are not independent
-    return chance, float(np.sqrt((spread**2).sum()) / sizes.sum())
+    chances = sums[sizes > 0] / sizes[sizes > 0]  # users count alike: the pairs of one are not independent
+    return float(chances.mean()), float(chances.std() / len(chances) ** 0.5)
 
 
 def _coherent(earlier: Sequence[tuple[float, float]], now: Sequence[tuple[float, float]], least: float) -> Finding:
-    usual = float(np.mean([value for value, _ in earlier])) - 0.5
+    """The least coherent new block against a part of the usual one; passed where none is usual beyond chance."""
+    usual = float(np.mean([value for value, _ in earlier]))
     value, error = min(now)
-    limit = least * usual
-    low = value - 0.5 + (_NOISE if usual <= _NOISE * error else 0.0) * error  # too little taste to miss any
-    return Finding("nearness of users to their new items", value, usual + 0.5, limit + 0.5, low >= limit, REJECT)
+    limit = 0.5 + least * (usual - 0.5)
+    passed = value >= limit or usual - 0.5 <= _NOISE * error
+    return Finding("nearness of users to their new items", value, usual, limit, passed, REJECT)
 
 
 def _at_most(

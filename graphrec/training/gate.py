@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphrec.training.batch_checks import HOLD, REJECT, Finding, batch_findings
+from graphrec.training.batch_checks import HOLD, PUBLISH, REJECT, Finding, batch_findings
 from graphrec.training.panels import ndcg_and_recall, panel
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     Float64 = NDArray[np.float64]
     Int32 = NDArray[np.int32]
 
-PUBLISH = "publish"
 K = 20
 FRESH, OLDER = "fresh", "older"
 _RESAMPLES, _CONFIDENCE = 1000, 0.95
@@ -107,7 +106,8 @@ def judge(
     compared = [_compare(p, *both, rng) for p, both in zip(asked, lists, strict=True)]
     findings = batch_findings(log, since, settings, seed)
     if lists:
-        findings += list_findings(*(np.concatenate(side) for side in zip(*lists, strict=True)), settings)
+        old, new = (np.concatenate(side) for side in zip(*lists, strict=True))
+        findings += list_findings(old, new, settings)
     verdict, reasons = decide(compared, findings, settings)
     return GateReport(verdict, reasons, len(log) - since, len(log) - cut, tuple(compared), tuple(findings))
 
