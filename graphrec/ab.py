@@ -6,7 +6,8 @@
     shop.recommend("17850")
     shop.readout()
 
-A user's variant is a hash of the user's id under the test's name: no table, and the same in every process. A list is joined to later events by the log offset it was computed at: an event after it counts, one before cannot.
+A user's variant is a hash of the user's id under the test's name: no table, and the same in every process. A list
+is joined to later events by the log offset it was computed at: an event after it counts, one before cannot.
 """
 
 from __future__ import annotations

@@ -98,15 +98,19 @@ def judge(
     length = max(len(log) - cut, 1)
     for share in settings.panel_moments:
         moment = int(share * since)
-        asked.append(
-            panel(f"{OLDER}, at {share:.0%}", log, moment, min(moment + length, since), settings.questions, rng)
+        asked.append(panel(OLDER, log, moment, min(moment + length, since), settings.questions, rng))
+    answered = [_answered(questions, live, candidate) for questions in asked if len(questions)]
+    compared = [
+        _compare(name, answers, rng)
+        for name, answers in (
+            (FRESH, [each for each in answered if each.panel.name == FRESH]),
+            (OLDER, [each for each in answered if each.panel.name == OLDER]),
         )
-    asked = [questions for questions in asked if len(questions)]
-    lists = [(live(p.history, p.users, K), candidate(p.history, p.users, K)) for p in asked]
-    compared = [_compare(p, *both, rng) for p, both in zip(asked, lists, strict=True)]
+        if answers
+    ]
     findings = batch_findings(log, since, settings, seed)
-    if lists:
-        old, new = (np.concatenate(side) for side in zip(*lists, strict=True))
+    if answered:
+        old, new = (np.concatenate([getattr(each, side) for each in answered]) for side in ("live", "candidate"))
         findings += list_findings(old, new, settings)
     verdict, reasons = decide(compared, findings, settings)
     return GateReport(verdict, reasons, len(log) - since, len(log) - cut, tuple(compared), tuple(findings))
@@ -168,15 +172,30 @@ def as_table(report: GateReport) -> Table:
     return table
 
 
-def _compare(questions: Panel, live: Int32, candidate: Int32, rng: np.random.Generator) -> Comparison:
-    (ndcg_old, recall_old), (ndcg_new, recall_new) = (
-        ndcg_and_recall(lists, questions.wanted) for lists in (live, candidate)
-    )
+@dataclass(frozen=True, eq=False)
+class _Answered:
+    """One panel and the lists of both models, int32 (n, k) each."""
+
+    panel: Panel
+    live: Int32
+    candidate: Int32
+
+
+def _answered(questions: Panel, live: Answers, candidate: Answers) -> _Answered:
+    history, users = questions.history, questions.users
+    return _Answered(questions, live(history, users, K), candidate(history, users, K))
+
+
+def _compare(name: str, answered: Sequence[_Answered], rng: np.random.Generator) -> Comparison:
+    """Figures over the questions of some panels together: few may be asked at each moment."""
+    wanted = [items for each in answered for items in each.panel.wanted]
+    lists = [np.concatenate([getattr(each, side) for each in answered]) for side in ("live", "candidate")]
+    (ndcg_old, recall_old), (ndcg_new, recall_new) = (ndcg_and_recall(side, wanted) for side in lists)
     gains = ndcg_new - ndcg_old
     low, high, error = bootstrap(gains, rng)
     return Comparison(
-        questions.name,
-        len(questions),
+        name,
+        len(wanted),
         float(ndcg_old.mean()),
         float(ndcg_new.mean()),
         float(recall_old.mean()),
