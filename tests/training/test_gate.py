@@ -12,6 +12,7 @@ from rich.console import Console
 
 from graphrec.config import GateSettings
 from graphrec.evaluation.metrics import ItemSets, score
+from graphrec.evaluation.poisoned import POISONS
 from graphrec.events.interactions import Interactions
 from graphrec.training.batch_checks import HOLD, PUBLISH, REJECT, Finding
 from graphrec.training.gate import FRESH, Comparison, as_table, bootstrap, decide, judge, list_findings
@@ -40,7 +41,8 @@ def by_taste(share: float):
         for row, user in enumerate(users.tolist()):
             taste = user % 2 if user < share * 200 else (user + 1) % 2
             ranked = np.argsort(-counts * (np.arange(history.n_items) % 2 == taste), kind="stable")
-            lists[row] = ranked[~np.isin(ranked, history.items[history.users == user])][:k]
+            new = ranked[~np.isin(ranked, history.items[history.users == user])][:k]
+            lists[row, : len(new)] = new
         return lists
 
     return answers
@@ -115,6 +117,17 @@ def test_one_item_in_every_list_is_rejected_though_it_is_what_came(log: Interact
     assert report.verdict == REJECT
     failed = {finding.name for finding in report.findings if not finding.passed}
     assert {"one item's share of the lists", "one item's share of the events"} <= failed
+
+
+@pytest.mark.parametrize("poison", POISONS)
+def test_a_poisoned_batch_is_rejected_though_both_models_answer_alike(log: Interactions, poison: str) -> None:
+    rng = np.random.default_rng(0)
+    batch = POISONS[poison](log.take(slice(SINCE, None)), 1.0, rng)
+    arrived = log.take(slice(SINCE)).joined(batch)
+    cut = SINCE + int(0.6 * len(batch))
+    report = judge(arrived, SINCE, cut, by_taste(0.8), by_taste(0.8), SETTINGS)
+    assert report.verdict == REJECT, report.reasons
+    assert all(row.difference == 0 for row in report.comparisons)
 
 
 def test_lists_that_name_few_items_are_found() -> None:
