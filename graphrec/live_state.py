@@ -298,7 +298,10 @@ def snapshot_settings(config: Config, choices: Choices) -> dict[str, Any]:
 def open_state(
     config: Config, store: EventStore, encode: Encode, generations: Generations, warn: Callable[[str], None]
 ) -> tuple[LiveState, Manifest | None]:
-    """The state of the newest generation that fits store and settings, before `refresh`; of no model if none does."""
+    """The state of the newest generation that fits store and settings, before `refresh`; of no model if none does.
+
+    Raises GenerationError where the generations are pinned to one that does not fit.
+    """
     for generation in generations.valid(warn):
         manifest = generation.manifest
         try:
@@ -309,6 +312,8 @@ def open_state(
                 raise GenerationError("the settings name another text model", got=text_model(config))
             return LiveState(config, store, encode, learned, generation), manifest
         except GenerationError as error:
+            if generations.pinned is not None:
+                raise
             warn(f"generation {manifest.number} is skipped: {error.problem} ({error.got})")
     return LiveState(config, store, encode), None
 

@@ -17,6 +17,7 @@ from graphrec.embedding.node_features import unit_rows
 from graphrec.embedding.text_cache import TextCache, encode_cached
 from graphrec.embedding.text_encoder import TextEncoder
 from graphrec.errors import GenerationError, GraphrecError, InputError, NotTrainedError, UnknownItemError
+from graphrec.events.part_of_log import PartOfLog
 from graphrec.generation import Generations
 from graphrec.live_state import Learned, open_state
 from graphrec.workspace import Workspace
@@ -238,11 +239,18 @@ class OpenWorkspace:
                 found.append(self._generations.manifest(number))
         return found
 
-    def with_generation_state(self, ask: Callable[[LiveState, LiveState, EventStore], Answer]) -> Answer:
-        """Ask about the live state and a second one, of the same generation at its own offset, and the log."""
+    def with_generation_state(self, ask: Callable[[LiveState, LiveState, PartOfLog, EventStore], Answer]) -> Answer:
+        """Ask about the live state, and a second one of the same generation that follows a part of the log.
+
+        That part ends where the generation does. Raises NotTrainedError where there is none.
+        """
         with self._lock:
-            then, _ = open_state(self.workspace.config, self._store, self._encode, self._generations, _log.warning)
-            return ask(self._state, then, self._store)
+            if self._generation is None:
+                raise NotTrainedError("this workspace has no trained generation yet", way_out="graphrec train")
+            part = PartOfLog(self._store, 0, self._generation.offset)
+            then, _ = open_state(self.workspace.config, part, self._encode, self._generations, _log.warning)
+            then.refresh()
+            return ask(self._state, then, part, self._store)
 
     def events_after(self, offset: int) -> Iterator[tuple[int, str, str, float]]:
         """(offset, user, item, seconds) of the events after an offset that speak for their item, as they came."""

@@ -125,7 +125,7 @@ def facts_of(recommender: Recommender, *, measure: bool = True) -> Facts:
     if not measure or facts.generation is None:
         return facts
     drift, move, quality = recommender.with_generation_state(
-        lambda now, then, store: measured(facts, now, then, store, recommender.workspace.config.trigger)
+        lambda now, then, part, store: measured(facts, now, then, part, store, recommender.workspace.config.trigger)
     )
     return replace(facts, kinds_drift=drift, vector_move=move, quality=quality)
 

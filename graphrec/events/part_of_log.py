@@ -15,23 +15,24 @@ if TYPE_CHECKING:
 class PartOfLog(EventStore):
     """A store as if its log held only the events with an offset above `after` and at most `until`; read-only.
 
-    Nodes, kinds and catalogue are all there: a node without an event says nothing of the events held back.
+    Nodes, kinds and catalogue are all there: a node without an event says nothing of the events held back. `until` may
+    be moved on.
     """
 
     def __init__(self, store: EventStore, after: int, until: int) -> None:
         super().__init__(store._database)
-        self._after, self._until = after, until
+        self.after, self.until = after, until
 
     @property
     def offset(self) -> int:
         """Where the stretch ends; 0 when it is empty."""
-        end = min(super().offset, self._until)
-        return end if end > self._after else 0
+        end = min(super().offset, self.until)
+        return end if end > self.after else 0
 
     def read(self, after: int = 0, limit: int = 200_000, until: int | None = None) -> EventColumns:
         """Read as the whole log is read, within the stretch."""
-        last = self._until if until is None else min(until, self._until)
-        return super().read(max(after, self._after), limit, last)
+        last = self.until if until is None else min(until, self.until)
+        return super().read(max(after, self.after), limit, last)
 
     def append(self, table: EventTable) -> Appended:
         """Refuse."""

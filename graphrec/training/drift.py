@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graphrec.config import TriggerSettings
+    from graphrec.events.part_of_log import PartOfLog
     from graphrec.events.store import EventStore
     from graphrec.live_state import LiveState
 
@@ -88,14 +89,14 @@ def vector_move(then: LiveState, now: LiveState) -> float | None:
     return float(1 - cosines[known].mean()) if known.any() else None
 
 
-def next_event_hits(state: LiveState, store: EventStore, questions: int, seed: int = 0) -> Bools:
+def next_event_hits(state: LiveState, part: PartOfLog, store: EventStore, questions: int, seed: int = 0) -> Bools:
     """Play the events that a state has not seen to it, and tell which of some were among its first 20 just before.
 
     Bool (n,), n <= `questions`, in the order of the log. A question is a positive event of a user with a history about
-    an item new to that user; the state has seen everything up to the batch that it stands in. Changes the state.
+    an item new to that user; the state has seen everything up to the batch that it stands in. `part` of the store is
+    what the state follows, and is moved on with it.
     """
     absorbed, end = state.offset, store.offset
-    state._follow_nodes()
     batch = max(_LEAST_BATCH, (end - absorbed) // _BATCHES)
     each = max(questions * batch // max(end - absorbed, 1), 1)
     rng, weights, hits = np.random.default_rng(seed), state.kind_weights(), []
@@ -113,8 +114,8 @@ def next_event_hits(state: LiveState, store: EventStore, questions: int, seed: i
             candidates, best, _ = ranked(retriever, head, user, seen, K)
             hits.append(item in candidates.numbers[best])
             asked += 1
-        retriever.apply(events.users, events.items, weights[events.kinds], events.timestamps)
-        state.offset = int(events.offsets[-1])
+        part.until = int(events.offsets[-1])
+        state.refresh()
     return np.array(hits[:questions], np.bool_)
 
 
@@ -132,10 +133,10 @@ def quality(hits: Bools, window: int) -> Quality | None:
 
 
 def measured(
-    facts: Facts, now: LiveState, then: LiveState, store: EventStore, settings: TriggerSettings
+    facts: Facts, now: LiveState, then: LiveState, part: PartOfLog, store: EventStore, settings: TriggerSettings
 ) -> tuple[float | None, float | None, Quality | None]:
-    """Drift of kinds, move of vectors and quality since `then`, the generation's own state, which is played on."""
+    """Drift of kinds, move of vectors and quality since `then`, the generation's own state, which follows `part`."""
     if not facts.new_events:
         return None, None, None
     drift, move = kinds_drift(store, then.offset), vector_move(then, now)
-    return drift, move, quality(next_event_hits(then, store, settings.questions), settings.quality_window)
+    return drift, move, quality(next_event_hits(then, part, store, settings.questions), settings.quality_window)
