@@ -82,7 +82,7 @@ def batch_findings(log: Interactions, since: int, settings: GateSettings, seed: 
         _at_most("new users' share of the events", fresh_faces[0], fresh_faces[1], settings.concentration, 0.1, HOLD)
     )
     rng = np.random.default_rng(seed)
-    nearness = [[_coherence(log, s, s + length, rng) for s in starts[-3:]] for starts in (usual, new)]
+    nearness = [[coherence(log, s, s + length, rng) for s in starts[-3:]] for starts in (usual, new)]
     earlier, now = ([value for value in part if value is not None] for part in nearness)
     if earlier and now:
         findings.append(_coherent(earlier, now, settings.coherence))
@@ -99,17 +99,11 @@ def divergence(one: Floats, other: Floats) -> float:
     return max(sum(parts) / 2, 0.0)
 
 
-def coherence(log: Interactions, start: int, stop: int, seed: int = 0) -> float | None:
+def coherence(log: Interactions, start: int, stop: int, rng: np.random.Generator) -> tuple[float, float] | None:
     """Chance that a user's new item of log[start:stop] is nearer than another's, on the graph of what came before.
 
-    None where too few pairs can be asked about.
+    A mean over users, and its standard error; None where too few pairs can be asked about.
     """
-    found = _coherence(log, start, stop, np.random.default_rng(seed))
-    return None if found is None else found[0]
-
-
-def _coherence(log: Interactions, start: int, stop: int, rng: np.random.Generator) -> tuple[float, float] | None:
-    """The chance, a mean over users, and its standard error."""
     from scipy.sparse import diags
 
     pairs = positive_pairs(log.take(slice(max(start - _WALKED, 0), start)))
