@@ -212,7 +212,7 @@ class GateSettings(_Stage):
     coherence: float = Field(
         default=0.6, ge=0, le=1, description="least part of the usual nearness of users to their new items"
     )
-    flooding: float = Field(default=0.25, ge=0, description="share of lists one item may win over the live model's top")
+    flooding: float = Field(default=0.5, ge=0, description="share of lists one item may win over the live model's top")
     coverage: float = Field(default=0.6, ge=0, le=1, description="least part of the items that live lists name")
 
 

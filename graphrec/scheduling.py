@@ -110,7 +110,7 @@ def stretches(
 
 
 def facts_of(recommender: Recommender, *, measure: bool = True) -> Facts:
-    """What `what_is_due` reads, of an open workspace; without `measure` no drift, which takes about a second."""
+    """What `what_is_due` reads, of an open workspace; without `measure` no drift, which takes some seconds."""
     status, manifests = recommender.status(), recommender.manifests()
     attempts = [manifest.created for manifest in manifests]
     attempts += [row["at"] for row in (recommender.gate_log.last(),) if row is not None]
