@@ -144,3 +144,20 @@ class Status(_Answer):
     events_since: int
     quarantined: int
     bytes_on_disk: int
+
+
+@dataclass(frozen=True)
+class Proposal(_Answer):
+    """A model that was made, and what became of it.
+
+    verdict: "publish" = it is live; "hold" = it is generation `generation`, and `publish` would make it live; "reject"
+    = it is gone, and `generation` is None. report: what the gate found; None for the first model of a workspace.
+    """
+
+    verdict: str
+    generation: int | None
+    made_by: str
+    reasons: tuple[str, ...]
+    report: dict[str, Any] | None
+    seconds: float
+    cpu_seconds: float

@@ -1,7 +1,7 @@
 """The command line: parse, one call, print. Everything heavy is imported inside the command that needs it.
 
 Exit codes: 0 done · 1 an error, explained on standard error · 2 the command line is not understood · 3 ingested, but
-some rows are in the quarantine · 4 doctor found a problem.
+some rows are in the quarantine · 4 doctor found a problem · 5 the gate has not published a model.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from graphrec import __version__
 from graphrec.errors import GraphrecError, InputError
 from graphrec.evaluate_command import evaluate
 from graphrec.options import JsonOption, KOption, QuietOption, WorkspaceArgument, print_json
+from graphrec.publish_commands import ab, publish, rollback, shadow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from graphrec.answers import BuildReport, Recommendations
+    from graphrec.answers import BuildReport, Proposal, Recommendations
 
-QUARANTINED, PROBLEM = 3, 4
+QUARANTINED, PROBLEM, NOT_PUBLISHED = 3, 4, 5
 
 app = typer.Typer(
     name="graphrec",
@@ -39,7 +40,8 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app.command()(evaluate)
+for command in (evaluate, rollback, publish, shadow, ab):
+    app.command()(command)
 
 
 @app.callback()
@@ -121,14 +123,27 @@ def ingest(
 
 
 @app.command()
-def train(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+def train(
+    workspace: WorkspaceArgument,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Hold the newest events back, and publish only what passes on them; exit 5.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
     """Train everything from scratch on the whole log and publish a generation."""
     from graphrec.progress import ProgressDisplay
     from graphrec.recommender import Recommender
 
     with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
-        report = recommender.train()
-    _print_build(report, as_json)
+        if gate:
+            proposal = recommender.propose()
+        else:
+            report = recommender.train()
+    if gate:
+        _print_proposal(proposal, as_json)
+    else:
+        _print_build(report, as_json)
 
 
 @app.command()
@@ -217,16 +232,20 @@ def explain(
 
 @app.command()
 def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
-    """Show what the workspace holds and how old its generation is."""
+    """Show what the workspace holds, how old its generation is, and what is due and why."""
     from graphrec.recommender import Recommender
+    from graphrec.scheduling import due_now
 
     with Recommender.open(workspace) as recommender:
-        found = recommender.status().to_dict()
+        found, due = recommender.status().to_dict(), [job.to_dict() for job in due_now(recommender)]
     if as_json:
-        print_json(found)
+        print_json(found | {"due": due})
     else:
         for name, value in found.items():
             typer.echo(f"{name.replace('_', ' '):<20} {'-' if value is None else value}")
+        for job in due:
+            waits = f" (not before {job['not_before']})" if job["not_before"] else ""
+            typer.echo(f"{'due':<20} {job['job']}: {job['reason']}{waits}")
 
 
 @app.command()
@@ -280,6 +299,19 @@ def _print_build(report: BuildReport, as_json: bool) -> None:
             f"Generation {report.generation} is live: {report.events} events, {report.users} users, "
             f"{report.items} items, in {report.seconds:.1f} s ({report.cpu_seconds:.1f} CPU-seconds)."
         )
+
+
+def _print_proposal(proposal: Proposal, as_json: bool) -> None:
+    if as_json:
+        print_json(proposal.to_dict())
+    else:
+        means = {"publish": "is live", "hold": "is held; graphrec publish makes it live", "reject": "is rejected"}
+        name = "The model" if proposal.generation is None else f"Generation {proposal.generation}"
+        typer.echo(f"{name} {means[proposal.verdict]} ({proposal.seconds:.1f} s).")
+        for reason in proposal.reasons:
+            typer.echo(f"  {reason}")
+    if proposal.verdict != "publish":
+        raise typer.Exit(NOT_PUBLISHED)
 
 
 def _print_answer(title: str, found: Recommendations, as_json: bool) -> None:

@@ -239,6 +239,54 @@ class GenerationSettings(_Stage):
     keep: Positive = Field(default=5, description="newest generations kept on disk; the live one always is")
 
 
+class GateSettings(_Stage):
+    """What a new model must show before it is published."""
+
+    fresh_share: float = Field(
+        default=0.4, gt=0, lt=1, description="newest share of the new events that the candidate does not learn from"
+    )
+    panel_moments: tuple[Annotated[float, Field(gt=0, lt=0.9)], ...] = Field(
+        default=(0.5, 0.7), description="where the live model's log is cut to ask about older time, as shares of it"
+    )
+    questions: Positive = Field(default=1_000, description="users asked of each slice, at most")
+    least_questions: Positive = Field(default=50, description="with fewer on the fresh slice the candidate is held")
+    allowance: float = Field(default=1.0, ge=0, description="standard errors of NDCG that chance may take")
+    panel_loss: float = Field(default=0.05, ge=0, description="share of the NDCG on older slices that may be lost")
+    reference_blocks: Annotated[int, Field(ge=2)] = Field(
+        default=8, description="earlier blocks as long as the new events, at most, that say what is usual"
+    )
+    concentration: float = Field(
+        default=2.0, ge=1, description="times the largest usual share of one user, one item, or of new users"
+    )
+    mix_drift: float = Field(default=0.05, ge=0, description="Jensen-Shannon divergence of the kinds of events, bits")
+    coherence: float = Field(
+        default=0.6, ge=0, le=1, description="least part of the usual nearness of users to their new items"
+    )
+    flooding: float = Field(default=0.5, ge=0, description="share of lists one item may win over the live model's top")
+    coverage: float = Field(default=0.6, ge=0, le=1, description="least part of the items that live lists name")
+
+
+class TriggerSettings(_Stage):
+    """When an update is due, and which events it learns from."""
+
+    mode: Literal["blocks", "window", "online"] = Field(
+        default="blocks",
+        description="blocks: what is new; window: the newest days; online: what is new, in small steps",
+    )
+    events: Positive = Field(default=50_000, description="new events that call for an update")
+    micro_batch: Positive = Field(default=1_000, description="the same in the mode online, and the events of a step")
+    window_days: float = Field(default=180.0, gt=0, description="length of the sliding window, days")
+    age_days: float = Field(default=7.0, ge=0, description="a generation is no older when events come, days; 0 = any")
+    train_days: float = Field(default=30.0, ge=0, description="from scratch so often when events come, days; 0 = never")
+    least_events: Positive = Field(default=1_000, description="new events before a drift counts")
+    mix_drift: float = Field(default=0.05, ge=0, description="Jensen-Shannon divergence of the kinds of events, bits")
+    vector_move: float = Field(default=0.1, ge=0, description="mean 1 - cosine of item vectors, then and now")
+    quality_z: float = Field(default=3.0, ge=0, description="standard errors that hit@20 of next events may fall")
+    quality_window: Positive = Field(default=200, description="answers compared: the first, and the newest")
+    questions: Positive = Field(default=600, description="next events asked for since the generation, at most")
+    min_hours: float = Field(default=1.0, ge=0, description="between two models made, published or not")
+
+
 class Config(BaseSettings):
     """All settings of a workspace."""
 
@@ -258,6 +306,8 @@ class Config(BaseSettings):
     training: TrainingSettings = TrainingSettings()
     update: UpdateSettings = UpdateSettings()
     generations: GenerationSettings = GenerationSettings()
+    gate: GateSettings = GateSettings()
+    trigger: TriggerSettings = TriggerSettings()
 
     @classmethod
     def settings_customise_sources(

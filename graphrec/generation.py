@@ -2,6 +2,7 @@
 
     generations/000007/   weights.safetensors · *.npy · index.faiss · manifest.json
     CURRENT               the live generation's number, replaced by rename
+    generations/000008/SET_ASIDE   held by the gate, or rolled back: nobody opens it unless a person asks for it
 
 A generation is written under a temporary name, every file synced, then renamed, then the folder synced, and `CURRENT`
 replaced last: a crash at any point leaves the old one or the new one. FAISS and safetensors load flipped bits without a
@@ -41,6 +42,7 @@ MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
 WEIGHTS = "weights.safetensors"
 INDEX = "index.faiss"
+SET_ASIDE = "SET_ASIDE"
 
 _WRITING = "writing-"  # what is not published yet
 _READERS = 4  # files checked at a time: hashing leaves the interpreter to others
@@ -56,6 +58,7 @@ class Manifest:
     number: int
     offset: int  # last event it has absorbed
     catalogue_offset: int  # last catalogue version it has absorbed
+    learned_until: int  # last event that its weights have learned from
     made_by: str  # "train" or "rebuild"
     parent: int | None
     settings: dict[str, Any]  # what the saved arrays depend on
@@ -103,11 +106,12 @@ class Generation:
 
 
 class Generations:
-    """The generations of one workspace."""
+    """The generations of one workspace; with a `pinned` number that one counts as the live one, and none is made."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, pinned: int | None = None) -> None:
         self.directory = directory / "generations"
         self.pointer = directory / CURRENT
+        self.pinned = pinned
 
     def numbers(self) -> list[int]:
         """Published numbers, rising; valid or not."""
@@ -117,6 +121,8 @@ class Generations:
 
     def current(self) -> int | None:
         """The number `CURRENT` names, None if there is none."""
+        if self.pinned is not None:
+            return self.pinned
         try:
             return int(self.pointer.read_text(encoding="ascii"))
         except (OSError, ValueError):
@@ -129,14 +135,19 @@ class Generations:
     def valid(self, warn: Callable[[str], None]) -> Iterator[Generation]:
         """The live generation and those before it, newest first; `warn` is told of each that is damaged.
 
-        Where `CURRENT` names none, the newest counts as the live one, and `warn` is told of that.
+        Where `CURRENT` names none, the newest counts as the live one, and `warn` is told of that. One that is set aside
+        is passed over in both cases; a pinned one has nothing before it. Raises GenerationError where that is missing.
         """
+        if self.pinned is not None:
+            yield self.load(self.pinned)
+            return
         live = self.current()
         numbers = self.numbers()
-        if numbers and live not in numbers:
+        usable = [number for number in numbers if number == live or not self.is_aside(number)]
+        if usable and live not in usable:
             warn(f"{CURRENT} names no generation that is there: the newest one is taken for it")
-            live = numbers[-1]
-        for number in reversed(numbers):
+            live = usable[-1]
+        for number in reversed(usable):
             if live is not None and number <= live:
                 try:
                     yield self.load(number)
@@ -198,12 +209,24 @@ class Generations:
             lock.release()
 
     def publish(
-        self, draft: Manifest, weights: Arrays, arrays: Arrays, write_index: Callable[[Path], None]
+        self,
+        draft: Manifest,
+        weights: Arrays,
+        arrays: Arrays,
+        write_index: Callable[[Path], None],
+        *,
+        aside: bool = False,
     ) -> Manifest:
-        """Write a generation and make it the live one; what the draft leaves out is filled in.
+        """Write a generation and make it the live one, or set it aside; what the draft leaves out is filled in.
 
         Raises GenerationError when it cannot be written; the live one stays as it is then.
         """
+        if self.pinned is not None:
+            raise GenerationError(
+                "this workspace is opened at one generation, to be asked only",
+                got=f"generation {self.pinned}",
+                way_out="open it without a generation to make one",
+            )
         self.directory.mkdir(exist_ok=True)
         number = max(self.numbers(), default=0) + 1
         temporary = self.directory / f"{_WRITING}{number:06d}-{os.getpid()}"
@@ -229,12 +252,15 @@ class Generations:
             )
             manifest = replace(manifest, seal=_seal(manifest))
             (temporary / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+            if aside:  # before it has a name: a crash never leaves a held one that looks like any other
+                (temporary / SET_ASIDE).write_text("held by the gate\n", encoding="ascii")
             for path in temporary.iterdir():
                 _sync(path)
             _sync(temporary)
             temporary.rename(self.directory / f"{number:06d}")
             _sync(self.directory)
-            self.point_to(number)
+            if not aside:
+                self.point_to(number)
         except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError is what FAISS makes of a full disk
             raise GenerationError(
                 "the generation could not be written; the live one is untouched", got=str(error)
@@ -251,12 +277,66 @@ class Generations:
         _sync(temporary)
         temporary.replace(self.pointer)
         _sync(self.pointer.parent)
+        (self.directory / f"{number:06d}" / SET_ASIDE).unlink(missing_ok=True)
+
+    def is_aside(self, number: int) -> bool:
+        """Whether a generation is held by the gate or rolled back."""
+        return (self.directory / f"{number:06d}" / SET_ASIDE).exists()
+
+    def make_live(self, number: int) -> Manifest:
+        """Verify a generation that exists and make it the live one, whether it is older, held or rolled back.
+
+        Raises GenerationError when it is not there or damaged.
+        """
+        generation = self.load(number)
+        self.point_to(number)
+        return generation.manifest
+
+    def rollback(self, to: int | None = None) -> Manifest:
+        """Return to an older generation, by default the newest good one before the live one; set aside what is newer.
+
+        Nothing opens those set aside, not even when all others are damaged, and their numbers are not given again.
+        Raises GenerationError when there is nothing older, or the one asked for is not older, missing or damaged.
+        """
+        live = self.current()
+        older = [number for number in self.numbers() if live is not None and number < live]
+        if to is None:
+            generation = next((found for number in reversed(older) if (found := self._usable(number))), None)
+        elif to in older:
+            generation = self.load(to)
+        else:
+            generation = None
+        if generation is None:
+            raise GenerationError(
+                "there is no such generation to return to",
+                expected=f"one of {', '.join(map(str, older))}" if older else "a generation older than the live one",
+                got=f"{'the one before' if to is None else to}, with {'none' if live is None else live} live",
+                way_out="graphrec publish makes a newer one live, graphrec train makes another",
+            )
+        target = generation.manifest.number
+        for number in self.numbers():
+            if number > target:
+                (self.directory / f"{number:06d}" / SET_ASIDE).write_text("rolled back\n", encoding="ascii")
+        self.point_to(target)  # last: until then the live one is opened, set aside or not
+        return generation.manifest
+
+    def _usable(self, number: int) -> Generation | None:
+        """A generation, unless it is set aside or damaged."""
+        try:
+            return None if self.is_aside(number) else self.load(number)
+        except GenerationError:
+            return None
 
     def prune(self, keep: int) -> list[int]:
-        """Delete all but the newest `keep` generations, never the live one; returns the deleted numbers."""
+        """Delete all but the newest `keep` generations, and as many that are not set aside, and the live one.
+
+        Returns the deleted numbers. The newest stays, so that no number is given twice.
+        """
         live = self.current()
         numbers = self.numbers()
-        removed = [number for number in numbers[: max(len(numbers) - keep, 0)] if number != live]
+        good = [number for number in numbers if not self.is_aside(number)]
+        kept = {*numbers[max(len(numbers) - keep, 0) :], *good[max(len(good) - keep, 0) :]}
+        removed = [number for number in numbers if number != live and number not in kept]
         for number in removed:
             shutil.rmtree(self.directory / f"{number:06d}", ignore_errors=True)
         return removed

@@ -68,6 +68,7 @@ class Learned:
     basis_values: Float32
     cold: ColdModel | None = None
     moments: Moments | None = None
+    until: int = 0  # offset of the last event that it was learned from
 
     def weights(self) -> dict[str, Float32]:
         """What is small and trained, for safetensors."""
@@ -106,7 +107,8 @@ class Learned:
             raise GenerationError("other numbers were chosen than this version knows", got=str(error)) from None
         names = ("texts", "basis_items", "basis_users", "basis_values")
         texts, items, users, values = (generation.array(name) for name in names)
-        return cls(model, ranker, session_ranker, choices, texts, items, users, values, new, moments)
+        until = generation.manifest.learned_until
+        return cls(model, ranker, session_ranker, choices, texts, items, users, values, new, moments, until)
 
 
 class Known(NamedTuple):
@@ -328,9 +330,20 @@ class LiveState:
         )
         return vectors
 
-    def publish(self, generations: Generations, made_by: str, parent: int | None, metrics: dict[str, Any]) -> Manifest:
-        """Write this state as a generation and make it the live one; raises NotTrainedError, GenerationError."""
-        self.manifest = generations.publish(*self.snapshot(made_by, parent, metrics))
+    def publish(
+        self,
+        generations: Generations,
+        made_by: str,
+        parent: int | None,
+        metrics: dict[str, Any],
+        *,
+        aside: bool = False,
+    ) -> Manifest:
+        """Write this state as a generation and make it the live one, or set it aside.
+
+        Raises NotTrainedError, GenerationError.
+        """
+        self.manifest = generations.publish(*self.snapshot(made_by, parent, metrics), aside=aside)
         return self.manifest
 
     def snapshot(self, made_by: str, parent: int | None, metrics: dict[str, Any]) -> Snapshot:
@@ -345,6 +358,7 @@ class LiveState:
             number=0,
             offset=self.offset,
             catalogue_offset=self.catalogue.offset,
+            learned_until=self.learned.until,
             made_by=made_by,
             parent=parent,
             settings=self._settings,
@@ -386,7 +400,10 @@ def snapshot_settings(config: Config, choices: Choices) -> dict[str, Any]:
 def open_state(
     config: Config, store: EventStore, encode: Encode, generations: Generations, warn: Callable[[str], None]
 ) -> LiveState:
-    """The state of the newest generation that fits store and settings, before `refresh`; of no model if none does."""
+    """The state of the newest generation that fits store and settings, before `refresh`; of no model if none does.
+
+    Raises GenerationError where the generations are pinned to one that does not fit.
+    """
     for generation in generations.valid(warn):
         manifest = generation.manifest
         try:
@@ -399,6 +416,8 @@ def open_state(
             state.manifest = manifest
             return state
         except GenerationError as error:
+            if generations.pinned is not None:
+                raise
             warn(f"generation {manifest.number} is skipped: {error.problem} ({error.got})")
     return LiveState(config, store, encode)
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 
 from graphrec.answers import Status
+from graphrec.bounded_log import BoundedLog
 from graphrec.digest import state_digest
 from graphrec.embedding.node_features import unit_rows
 from graphrec.embedding.text_cache import TextCache, encode_cached
 from graphrec.embedding.text_encoder import TextEncoder
-from graphrec.errors import GraphrecError, InputError, NotTrainedError, UnknownItemError
+from graphrec.errors import GenerationError, GraphrecError, InputError, NotTrainedError, UnknownItemError
+from graphrec.events.part_of_log import PartOfLog
 from graphrec.generation import Generations
 from graphrec.live_state import open_state
 from graphrec.workspace import Workspace
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
     from graphrec.embedding.scrubber import Scrubbed
     from graphrec.events.interactions import Interactions
+    from graphrec.events.store import EventStore
+    from graphrec.generation import Manifest
     from graphrec.graph.interaction_graph import InteractionGraph
     from graphrec.graph.vocabulary import Vocabulary
     from graphrec.live_state import LiveState
@@ -40,18 +44,19 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 _log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 
 
 class OpenWorkspace:
     """A workspace with its state in memory; raises what its store, settings and generations raise."""
 
-    def __init__(self, opened: Workspace, progress: Progress | None = None) -> None:
+    def __init__(self, opened: Workspace, progress: Progress | None = None, generation: int | None = None) -> None:
         self.workspace = opened
         self._one_writer = threading.RLock()
         self._store = opened.open_store()
         self._encoder = TextEncoder(opened.config.text)
         self._cache = TextCache(opened.directory)
-        self._generations = Generations(opened.directory)
+        self._generations = Generations(opened.directory, pinned=generation)
         self._text_search: tuple[object, TextSearch] | None = None  # and what it was made of
         self._progress = progress
         self._half_applied = False
@@ -63,12 +68,13 @@ class OpenWorkspace:
             raise
 
     @classmethod
-    def open(cls, directory: str | Path, *, progress: Progress | None = None) -> Self:
+    def open(cls, directory: str | Path, *, progress: Progress | None = None, generation: int | None = None) -> Self:
         """Open a workspace: the newest valid generation, then the tail of the log.
 
-        `progress(stage, done, total)` is told of all long work of this object.
+        `progress(stage, done, total)` is told of all long work of this object. With a number it answers from that
+        `generation`, live or held, and from no other; raises GenerationError when that is missing or damaged.
         """
-        return cls(Workspace(directory), progress)
+        return cls(Workspace(directory), progress, generation)
 
     @classmethod
     def create(cls, directory: str | Path, *, progress: Progress | None = None) -> Self:
@@ -205,7 +211,7 @@ class OpenWorkspace:
         """
         with self._reading() as state:
             if state.learned is None:
-                raise _not_trained()
+                raise not_trained()
             query = state.retriever.query(user_number(state, user))
             if query is None:
                 return np.zeros(state.learned.model.sage.dimensions, np.float32)
@@ -238,6 +244,43 @@ class OpenWorkspace:
                 quarantined=self.workspace.quarantine.count(),
                 bytes_on_disk=self.workspace.bytes_on_disk(),
             )
+
+    # -- generations beside the live one ------------------------------------------------------------------------------
+
+    @property
+    def gate_log(self) -> BoundedLog:
+        """What the gate has said of every candidate, rejected ones too."""
+        return BoundedLog(self.workspace.directory / "gate" / "reports.jsonl")
+
+    def manifests(self) -> list[Manifest]:
+        """Manifests of all generations that can be read, held ones too, by number."""
+        found = []
+        for number in self._generations.numbers():
+            with suppress(GenerationError):
+                found.append(self._generations.manifest(number))
+        return found
+
+    def with_generation_state(self, ask: Callable[[LiveState, LiveState, PartOfLog, EventStore], Answer]) -> Answer:
+        """Ask about the live state, and a second one of the same generation that follows a part of the log.
+
+        That part ends where the generation does. Raises NotTrainedError where there is none.
+        """
+        state = self._state
+        if state.manifest is None:
+            raise not_trained()
+        part = PartOfLog(self._store, 0, state.manifest.offset)
+        then = open_state(self.workspace.config, part, self._encode, self._generations, _log.warning)
+        then.refresh()
+        return ask(state, then, part, self._store)
+
+    def events_after(self, offset: int) -> Iterator[tuple[int, str, str, float]]:
+        """(offset, user, item, seconds) of the events after an offset that speak for their item, as they came."""
+        weights = self._state.kind_weights()
+        users, items = self._store.users(), self._store.items()
+        for chunk in self._store.scan(offset):
+            for place in np.flatnonzero(weights[chunk.kinds] > 0).tolist():
+                moment = int(chunk.timestamps[place]) / 1e6
+                yield int(chunk.offsets[place]), users[chunk.users[place]], items[chunk.items[place]], moment
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -280,11 +323,12 @@ def item_number(state: LiveState, item: str) -> int:
 def unit_item_vectors(state: LiveState) -> Float32:
     """GraphSAGE vectors of length one of all items, float32 (n, d), a copy; raises NotTrainedError."""
     if state.retriever.propagation is None:
-        raise _not_trained()
+        raise not_trained()
     return unit_rows(state.retriever.propagation.item_vectors)
 
 
-def _not_trained() -> NotTrainedError:
+def not_trained() -> NotTrainedError:
+    """What to raise where there is no model."""
     return NotTrainedError("this workspace has no trained generation yet", way_out="graphrec train")
 
 

@@ -109,7 +109,7 @@ def _updating(changes: Mapping[str, Any]) -> Callable[[Setting, Trained], Recomm
 
 def save(trained: Trained, file: Path) -> None:
     """Write what was trained as plain arrays."""
-    learned = trained.learned(np.zeros((0, 0), np.float32))
+    learned = trained.learned(np.zeros((0, 0), np.float32), 0)
     choices = {"half_life": trained.choices.popularity_half_life_days, **asdict(trained.choices.filter)}
     numbers = np.array([*choices.values(), sum(trained.seconds.values())], np.float64)
     np.savez(file, **learned.weights(), **learned.arrays(), numbers=numbers, names=np.array(list(choices)))

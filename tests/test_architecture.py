@@ -19,18 +19,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from its own layer or from those to its left.
 LAYERS = ["errors", "config", "answers", "events", "graph", "digest", "embedding", "retrieval", "ranking", "generation"]
-LAYERS += [
-    "workspace",
-    "turns",
-    "live_state",
-    "training",
-    "open_workspace",
-    "recommender",
-    "follower",
-    "doctor",
-    "evaluation",
-]
-LAYERS += ["progress", "options", "evaluate_command", "cli"]
+LAYERS += ["bounded_log", "workspace", "turns", "live_state", "training", "open_workspace", "recommender", "follower"]
+LAYERS += ["shadow", "ab", "doctor", "evaluation", "scheduling"]
+LAYERS += ["progress", "options", "evaluate_command", "publish_commands", "cli"]
 
 OWNERS = {
     "faiss": ("retrieval/vector_index.py",),

@@ -97,8 +97,8 @@ def test_what_was_trained_comes_back_from_its_file(script: ModuleType, data: Pat
     trained = script.load(given.out / "online-retail-0-base.npz")
     script.save(trained, given.out / "again.npz")
     again = script.load(given.out / "again.npz")
-    for name, array in trained.learned(np.zeros((0, 0), np.float32)).weights().items():
-        np.testing.assert_array_equal(again.learned(np.zeros((0, 0), np.float32)).weights()[name], array)
+    for name, array in trained.learned(np.zeros((0, 0), np.float32), 0).weights().items():
+        np.testing.assert_array_equal(again.learned(np.zeros((0, 0), np.float32), 0).weights()[name], array)
     assert again.choices == trained.choices
     np.testing.assert_array_equal(again.basis.items, trained.basis.items)
     assert trained.moments is not None

@@ -21,6 +21,7 @@ DRAFT = Manifest(
     number=0,
     offset=12,
     catalogue_offset=3,
+    learned_until=11,
     made_by="train",
     parent=None,
     settings={"half_life_days": float("inf"), "kinds": {"view": 1.0}},

@@ -59,8 +59,8 @@ class Trained:
     moments: Moments | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def learned(self, texts: Float32) -> Learned:
-        """The same for a generation, with the items' text vectors (n_items, t)."""
+    def learned(self, texts: Float32, until: int) -> Learned:
+        """The same for a generation, with the items' text vectors (n_items, t), and where its part of the log ends."""
         return Learned(
             self.model,
             self.ranker,
@@ -72,6 +72,7 @@ class Trained:
             self.basis.values,
             self.cold,
             self.moments,
+            until,
         )
 
 
@@ -85,7 +86,7 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
     known = state.known()
     log, texts = log_between(state, store, known, 0, known.offset), state.all_text_vectors(known.n_items)
     trained = fit(log, texts, state.config, progress)
-    learned = trained.learned(texts)
+    learned = trained.learned(texts, known.offset)
     renewed = LiveState(state.config, store, encode, learned, catalogue_offset=known.catalogue_offset)
     renewed.refresh(progress)
     return renewed, {

@@ -41,17 +41,15 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 
-def update(
-    state: LiveState, store: EventStore, encode: Encode, progress: Progress, since: int
-) -> tuple[LiveState, dict[str, Any]]:
-    """Learn from the events of a state after offset `since`, up to which its weights have learned.
+def update(state: LiveState, store: EventStore, encode: Encode, progress: Progress) -> tuple[LiveState, dict[str, Any]]:
+    """Learn from the events of a state that its weights have not learned from; it may follow the log all the while.
 
     Returns a second state, derived from the log's first event on, and metrics. Raises NotTrainedError without weights
-    to go on from, InputError where there is no event after `since`.
+    to go on from, InputError where there is no such event.
     """
     if state.learned is None:
         raise NotTrainedError("there is no model to update", way_out="graphrec train")
-    known = state.known()
+    known, since = state.known(), state.learned.until
     if not 0 < since < known.offset:
         raise InputError(
             "there is nothing new to learn from",
@@ -62,7 +60,7 @@ def update(
     old = log_between(state, store, known, 0, since)
     new = log_between(state, store, known, since, known.offset)
     updated = continued(_trained(state.learned), old, new, known.texts, state.config, progress)
-    learned = updated.learned(known.texts)
+    learned = updated.learned(known.texts, known.offset)
     renewed = LiveState(state.config, store, encode, learned, catalogue_offset=known.catalogue_offset)
     renewed.refresh(progress)
     return renewed, {

@@ -318,13 +318,14 @@ def state(store, words) -> LiveState:
 def test_a_state_is_updated_from_where_it_has_learned_to(state, store, words, world) -> None:
     store.append(table_of(world.events[CUT:]))
     state.refresh()
-    renewed, metrics = update(state, store, words().encode, nothing, since=CUT)
+    renewed, metrics = update(state, store, words().encode, nothing)
     assert renewed is not state
     assert renewed.offset == state.offset == 900
     assert metrics["events"] == 300
     assert set(metrics["cpu_seconds"]) == {"ranking heads", "closed forms", "GraphSAGE"}
     assert state.learned is not None
     assert renewed.learned is not None
+    assert (state.learned.until, renewed.learned.until) == (CUT, 900)
     assert not same(renewed.learned.model.sage, state.learned.model.sage)
     assert renewed.learned.choices == state.learned.choices
     assert renewed.learned.basis_items.any(axis=1).sum() >= state.learned.basis_items.any(axis=1).sum()
@@ -336,7 +337,7 @@ def test_new_users_items_and_texts_are_learned_too(state, store, words, world) -
     new = [replace(last, user=f"n{n % 7}", item=item) for n in range(30) for item in ("fresh", f"i{2 * (n % 5)}")]
     store.append(table_of([*world.events[CUT:], *new]))
     state.refresh()
-    renewed, _ = update(state, store, words().encode, nothing, since=CUT)
+    renewed, _ = update(state, store, words().encode, nothing)
     assert renewed.learned is not None
     number = renewed.items.number("fresh")
     assert renewed.learned.basis_items.shape[0] == len(renewed.items) == 41
@@ -344,13 +345,12 @@ def test_new_users_items_and_texts_are_learned_too(state, store, words, world) -
 
 
 def test_there_must_be_something_to_learn_from_and_to_go_on_from(state, store, words) -> None:
-    for since in (CUT, 0, CUT + 1):
-        with pytest.raises(InputError, match="nothing new"):
-            update(state, store, words().encode, nothing, since)
+    with pytest.raises(InputError, match="nothing new"):
+        update(state, store, words().encode, nothing)
     bare = LiveState(state.config, store, words().encode)
     bare.refresh()
     with pytest.raises(NotTrainedError):
-        update(bare, store, words().encode, nothing, 10)
+        update(bare, store, words().encode, nothing)
 
 
 def test_moments_travel_with_a_generation_and_are_not_needed(state, tmp_path: Path) -> None:
