@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphrec import __version__
+from graphrec.backup_commands import backup, restore
 from graphrec.errors import GraphrecError, InputError
 from graphrec.evaluate_command import evaluate
+from graphrec.job_commands import jobs, schedule
 from graphrec.options import JsonOption, KOption, QuietOption, WorkspaceArgument, print_json
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app.command()(evaluate)
+for command in (evaluate, schedule, jobs, backup, restore):
+    app.command()(command)
 
 
 @app.callback()
@@ -143,6 +146,17 @@ def rebuild(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: Qu
 
 
 @app.command()
+def snapshot(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Publish the present state as a generation, so that opening is quick again; nothing is trained."""
+    from graphrec.progress import ProgressDisplay
+    from graphrec.recommender import Recommender
+
+    with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
+        report = recommender.snapshot()
+    _print_build(report, as_json)
+
+
+@app.command()
 def recommend(
     workspace: WorkspaceArgument,
     users: Annotated[list[str], typer.Argument(help="User ids.", show_default=False)],
@@ -217,11 +231,14 @@ def explain(
 
 @app.command()
 def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
-    """Show what the workspace holds and how old its generation is."""
+    """Show what the workspace holds, how old its generation is, and who runs a job."""
+    from graphrec.jobs.runner import history_of
     from graphrec.recommender import Recommender
 
     with Recommender.open(workspace) as recommender:
         found = recommender.status().to_dict()
+    _, owner = history_of(workspace)
+    found["job"] = None if owner is None else owner.to_dict() if as_json else str(owner)
     if as_json:
         print_json(found)
     else:

@@ -17,14 +17,14 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from graphrec.errors import GenerationError
+from graphrec.errors import BusyError, GenerationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray[Any]]
+    ArrayDict = dict[str, NDArray[Any]]
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -53,7 +54,7 @@ class Manifest:
     number: int
     offset: int  # last event it has absorbed
     catalogue_offset: int  # last catalogue version it has absorbed
-    made_by: str  # "train" or "rebuild"
+    made_by: str  # "train", "rebuild" or "snapshot"
     parent: int | None
     settings: dict[str, Any]  # what the saved arrays depend on
     text_model: str  # what the text vectors are of
@@ -64,6 +65,15 @@ class Manifest:
     digest: str = ""
     format: int = FORMAT
     seal: str = ""
+
+
+class Snapshot(NamedTuple):
+    """A state at one moment, in memory: what `Generations.publish` writes, whatever the state does meanwhile."""
+
+    draft: Manifest
+    weights: ArrayDict
+    arrays: ArrayDict
+    write_index: Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -169,12 +179,12 @@ class Generations:
 
     @contextmanager
     def making(self) -> Iterator[None]:
-        """Hold the workspace's one place for making a generation; raises GenerationError when it is taken."""
+        """Hold the workspace's one place for making a generation; raises BusyError when it is taken."""
         lock = FileLock(self.pointer.with_name("making.lock"))
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise GenerationError(
+            raise BusyError(
                 "another process is making a generation of this workspace",
                 way_out="wait for it: what it publishes includes all events stored before it began",
             ) from None
@@ -238,6 +248,11 @@ class Generations:
         _sync(temporary)
         temporary.replace(self.pointer)
         _sync(self.pointer.parent)
+
+    def drop(self, number: int) -> None:
+        """Delete a generation, unless it is the live one."""
+        if number != self.current():
+            shutil.rmtree(self.directory / f"{number:06d}", ignore_errors=True)
 
     def prune(self, keep: int) -> list[int]:
         """Delete all but the newest `keep` generations, never the live one; returns the deleted numbers."""

@@ -18,7 +18,7 @@ from graphrec.embedding.scrubber import Scrubber
 from graphrec.embedding.spectral import fold_in_items, known_rows
 from graphrec.errors import GenerationError, NotTrainedError
 from graphrec.events.catalogue import Catalogue
-from graphrec.generation import Manifest
+from graphrec.generation import Manifest, Snapshot
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.graph.vocabulary import Vocabulary
 from graphrec.ranking.ranker import Ranker
@@ -295,6 +295,14 @@ class LiveState:
 
     def publish(self, generations: Generations, made_by: str, parent: int | None, metrics: dict[str, Any]) -> Manifest:
         """Write this state as a generation and make it the live one; raises NotTrainedError, GenerationError."""
+        self.manifest = generations.publish(*self.snapshot(made_by, parent, metrics))
+        return self.manifest
+
+    def snapshot(self, made_by: str, parent: int | None, metrics: dict[str, Any]) -> Snapshot:
+        """Copy this state, for `Generations.publish` to write: only the copy needs the writer to wait.
+
+        Raises NotTrainedError.
+        """
         index = self.retriever.index
         if self.learned is None or index is None:
             raise NotTrainedError("there is no model to publish", way_out="graphrec train")
@@ -309,11 +317,16 @@ class LiveState:
             text_model=text_model(self.config),
             metrics=metrics,
         )
-        learned = replace(self.learned, texts=self.texts)
-        self.manifest = generations.publish(
-            draft, learned.weights(), {**learned.arrays(), **self._snapshot_arrays()}, index.save
-        )
-        return self.manifest
+        texts = self.texts.copy() if self.texts.flags.writeable else self.texts  # else they are mapped from a file
+        learned = replace(self.learned, texts=texts)
+        return Snapshot(draft, learned.weights(), {**learned.arrays(), **self._snapshot_arrays()}, index.snapshot())
+
+    @property
+    def is_published(self) -> bool:
+        """Whether its generation holds all that it is."""
+        live = self.manifest
+        now = self.offset, self.catalogue.offset, self._settings
+        return live is not None and (live.offset, live.catalogue_offset, live.settings) == now
 
     def rebuilt(self, progress: Progress | None = None) -> LiveState:
         """A second state of the same weights, derived from the log's first event on, later items folded in."""
@@ -327,13 +340,11 @@ class LiveState:
         return state
 
     def _snapshot_arrays(self) -> dict[str, NDArray[Any]]:
-        """What a generation needs beside the learned, to spare the replay."""
-        parts = {
-            "graph": self.retriever.graph.state(),
-            "recent": self.retriever.recent.state(),
-            "lasting": self.retriever.lasting.state(),
-        }
-        return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+        """Copies of what a generation needs beside the learned, to spare the replay."""
+        copies = {f"graph.{name}": array for name, array in self.retriever.graph.state().items()}
+        for part, popularity in (("recent", self.retriever.recent), ("lasting", self.retriever.lasting)):
+            copies |= {f"{part}.{name}": array.copy() for name, array in popularity.state().items()}
+        return copies
 
 
 def snapshot_settings(config: Config, choices: Choices) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from graphrec.answers import BuildReport, Explanation, IngestReport, Reason, Recommendation, Recommendations
 from graphrec.embedding.node_features import unit_rows
-from graphrec.errors import InputError
+from graphrec.errors import InputError, NotTrainedError
 from graphrec.open_workspace import OpenWorkspace, generation_of, item_number, unit_item_vectors, user_number
 from graphrec.ranking.explanation import evidence
 from graphrec.ranking.ranker import head_for, ranked
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from graphrec.generation import Manifest
     from graphrec.live_state import LiveState
 
     Float32 = NDArray[np.float32]
@@ -213,6 +214,37 @@ class Recommender(OpenWorkspace):
         self.refresh()
         return self._publish("rebuild", lambda: (self._state.rebuilt(self._progress), {}))
 
+    def snapshot(self) -> BuildReport:
+        """Publish the present state as it is, so that opening replays no long log; nothing is trained or formed anew.
+
+        It takes the place of the snapshot before it, if that is live. Where nothing has come since the live generation
+        nothing is written. Raises NotTrainedError, and GenerationError as `train` does.
+        """
+        started, cpu = time.perf_counter(), time.process_time()
+        with self._generations.making():
+            self.refresh()
+            self._making = True
+            try:
+                with self._reading() as state:
+                    before = state.manifest
+                    if before is None:
+                        raise NotTrainedError("there is no model to publish", way_out="graphrec train")
+                    live, again = before, before.made_by == "snapshot"
+                    parent = before.parent if again else before.number
+                    copied = None if state.is_published else state.snapshot("snapshot", parent, before.metrics)
+                if copied is not None:
+                    live = self._generations.publish(*copied)
+                    with self._one_writer:
+                        state.manifest = live
+                        if self._state is state:
+                            self._pointer = live.number
+                    if again:
+                        self._generations.drop(before.number)
+            finally:
+                self._making = False
+            self._generations.prune(self.workspace.config.generations.keep)
+        return self._report(state, live, started, cpu)
+
     def _publish(self, made_by: str, make: Callable[[], tuple[LiveState, dict[str, Any]]]) -> BuildReport:
         """Make a second state, publish it, and only then answer from it; the first goes on until then."""
         started, cpu = time.perf_counter(), time.process_time()
@@ -228,16 +260,19 @@ class Recommender(OpenWorkspace):
             finally:
                 self._making = False
             self._generations.prune(self.workspace.config.generations.keep)
+        return self._report(state, live, started, cpu)
+
+    def _report(self, state: LiveState, live: Manifest, started: float, cpu: float) -> BuildReport:
         return BuildReport(
             generation=live.number,
-            made_by=made_by,
+            made_by=live.made_by,
             offset=live.offset,
             events=self._store.counts().events,
             users=len(state.users),
             items=len(state.items),
             seconds=time.perf_counter() - started,
             cpu_seconds=time.process_time() - cpu,
-            metrics=metrics,
+            metrics=live.metrics,
         )
 
 

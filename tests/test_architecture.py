@@ -20,6 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # A module imports from its own layer or from those to its left.
 LAYERS = ["errors", "config", "answers", "events", "graph", "digest", "embedding", "retrieval", "ranking", "generation"]
 LAYERS += [
+    "bounded_log",
     "workspace",
     "turns",
     "live_state",
@@ -27,10 +28,12 @@ LAYERS += [
     "open_workspace",
     "recommender",
     "follower",
+    "backup",
+    "jobs",
     "doctor",
     "evaluation",
 ]
-LAYERS += ["progress", "options", "evaluate_command", "cli"]
+LAYERS += ["progress", "options", "evaluate_command", "job_commands", "backup_commands", "cli"]
 
 OWNERS = {
     "faiss": ("retrieval/vector_index.py",),
@@ -58,6 +61,7 @@ LIGHT_MODULES = [
     "graphrec.events.event",
     "graphrec.events.store",
     "graphrec.events.tables",
+    "graphrec.jobs.scheduler",
     "graphrec.graph.interaction_graph",
 ]
 

@@ -22,6 +22,7 @@ from graphrec.retrieval.index_view import Found, IndexView, Overwritten
 from graphrec.retrieval.vector_index import VectorIndex, cells_for, share_found
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -194,7 +195,12 @@ class LiveIndex:
 
     def save(self, path: Path) -> None:
         """Write a FAISS file of the exact rows."""
-        VectorIndex.of(self.rows, cells=self._cells()).write(path)
+        self.snapshot()(path)
+
+    def snapshot(self) -> Callable[[Path], None]:
+        """Copy the exact rows; what is returned writes a FAISS file of them, whatever the index does meanwhile."""
+        rows, cells = self.rows, self._cells()
+        return lambda path: VectorIndex.of(rows, cells=cells).write(path)
 
     def _asked(self) -> Float32 | None:
         """The newest queries, float32 (m, d + 1); None where nobody keeps them, or none came."""
