@@ -111,7 +111,8 @@ def _runner(opened: Workspace, settings: ScheduleSettings, quiet: bool) -> Itera
 def _print_plan(runner: JobRunner, as_json: bool) -> None:
     from graphrec.jobs.scheduler import JobScheduler
 
-    plan, now = runner.plan(remember=False), runner.now()
+    now = runner.now()
+    plan = runner.plan(now, remember=False)
     places = {"job": runner.running(), "scheduler": JobScheduler(runner).leader()}
     if as_json:
         owners = {name: None if owner is None else owner.to_dict() for name, owner in places.items()}

@@ -82,12 +82,12 @@ class JobRunner:
         """The time by this runner's clock."""
         return self._clock()
 
-    def plan(self, *, remember: bool = True) -> list[NextRun]:
+    def plan(self, now: datetime, *, remember: bool = True) -> list[NextRun]:
         """The next run of every job that has a schedule, the strongest job first.
 
         A schedule that is seen for the first time begins now, which is remembered unless somebody only looks.
         """
-        now, offset = self._clock(), self._store.offset
+        offset = self._store.offset
         since, runs = self._since(now, remember=remember), self._history.runs()
         plan = []
         for job, schedule in self.schedules.items():
@@ -119,7 +119,7 @@ class JobRunner:
 
     def _first_due(self, but: Collection[str]) -> NextRun | None:
         now = self._clock()
-        return next((entry for entry in self.plan() if entry.is_due(now) and entry.job not in but), None)
+        return next((entry for entry in self.plan(now) if entry.is_due(now) and entry.job not in but), None)
 
     def _run(self, due: NextRun) -> Run:
         run = Run(

@@ -93,16 +93,25 @@ def test_what_is_known_outlives_the_process(empty: Workspace, clock: Clock) -> N
     assert len(jobs.ran) == 3
 
 
+def test_a_count_is_due_by_a_clock_that_goes_on(shop: Path) -> None:
+    with JobRunner(
+        Workspace(shop), nullcontext, ScheduleSettings(rebuild="every event"), jobs=Jobs("rebuild")
+    ) as runner:
+        assert runner.run_due() is None
+        (shop / "generations").rename(shop / "elsewhere")
+        assert runner.run_due().reason == "700 new events, due every 1 events"
+
+
 def test_only_looking_changes_nothing(empty: Workspace, clock: Clock) -> None:
     with runner_of(empty, clock, Jobs("rebuild"), rebuild="0 3 * * *") as runner:
-        (entry,) = runner.plan(remember=False)
+        (entry,) = runner.plan(clock.now, remember=False)
     assert entry.at == datetime(2024, 5, 2, 3, tzinfo=UTC)
     assert not (empty.directory / "jobs").exists()
 
 
 def test_times_are_those_of_the_zone(empty: Workspace, clock: Clock) -> None:
     with runner_of(empty, clock, Jobs("rebuild"), rebuild="0 3 * * *", time_zone="Asia/Kolkata") as runner:
-        assert runner.plan()[0].at == datetime(2024, 5, 1, 21, 30, tzinfo=UTC)
+        assert runner.plan(clock.now)[0].at == datetime(2024, 5, 1, 21, 30, tzinfo=UTC)
 
 
 def test_a_stronger_job_does_the_work_of_a_weaker_one(empty: Workspace, clock: Clock) -> None:
@@ -124,7 +133,7 @@ def test_counts_start_from_the_newest_generation_whoever_made_it(shop: Path, wor
     jobs = Jobs("rebuild", "train")
     with runner_of(Workspace(shop), clock, jobs, rebuild="every 100 events") as runner:
         assert runner.run_due() is None  # trained at event 700
-        assert "0 new events, due every 100 events, 100 to come" in runner.plan()[0].reason
+        assert "0 new events, due every 100 events, 100 to come" in runner.plan(clock.now)[0].reason
         with Recommender.open(shop) as recommender:
             recommender.ingest(world.events[700:790])
             assert runner.run_due() is None
@@ -135,7 +144,7 @@ def test_counts_start_from_the_newest_generation_whoever_made_it(shop: Path, wor
             assert runner.run_due() is None
             recommender.ingest(world.events[850:])
             recommender.rebuild()  # by hand
-        assert "0 new events" in runner.plan()[0].reason
+        assert "0 new events" in runner.plan(clock.now)[0].reason
 
 
 def test_a_failing_job_leaves_the_live_generation_and_has_its_next_slot(
@@ -259,7 +268,7 @@ def test_a_bad_schedule_is_refused_at_the_start(empty: Workspace, clock: Clock, 
 def test_settings_come_from_the_file(empty: Workspace, clock: Clock) -> None:
     (empty.directory / "graphrec.toml").write_text('[schedule]\nprune = "0 4 * * *"\njitter_seconds = 60\n')
     with JobRunner(Workspace(empty.directory), nullcontext, jobs=Jobs("prune"), clock=clock) as runner:
-        (entry,) = runner.plan()
+        (entry,) = runner.plan(clock.now)
     assert entry.job == "prune"
     assert 0 < (entry.at - entry.slot).total_seconds() < 60
 

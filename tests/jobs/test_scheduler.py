@@ -91,12 +91,14 @@ def test_jobs_run_beside_questions_and_a_follower(shop: Path, world) -> None:
         asking = threading.Thread(target=ask)
         with runner, Follower(recommender), JobScheduler(runner, interval=0.02, tell=told.append) as scheduler:
             asking.start()
-            until(lambda: scheduler.leading)
-            assert scheduler.leader().pid == os.getpid()
-            elsewhere.append(table_of(world.events[700:]))
-            until(lambda: told and recommender.offset == 900 and answers[-1] == 2)
-            done.set()
-            asking.join()
+            try:
+                until(lambda: scheduler.leading)
+                assert scheduler.leader().pid == os.getpid()
+                elsewhere.append(table_of(world.events[700:]))
+                until(lambda: told and recommender.offset == 900 and answers[-1] == 2)
+            finally:
+                done.set()
+                asking.join()
         assert not scheduler.leading
         assert scheduler.leader() is None
         assert [(run.job, run.outcome, run.generation) for run in told] == [("rebuild", DONE, 2)]
