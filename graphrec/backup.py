@@ -15,7 +15,6 @@ import os
 import shutil
 import tarfile
 import tempfile
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -30,8 +29,6 @@ from graphrec.events.store import EventStore
 from graphrec.generation import CURRENT, Generations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from graphrec.workspace import Workspace
 
 FORMAT = 1
@@ -108,7 +105,7 @@ def restore(file: Path, directory: Path) -> Backup:
     directory.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix="restore-", dir=directory))
     try:
-        with _reading(file, codec) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        with _read(file, codec) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
                 if not member.isreg() or member.name != str(PurePosixPath(member.name)):
                     raise BackupError(f"{file} is no backup of a workspace", expected="plain files", got=member.name)
@@ -174,15 +171,10 @@ def _write(backup: Backup, staging: Path, file: Path, codec: str | None) -> None
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}-{os.getpid()}")
     try:
-        with temporary.open("wb") as raw:
-            with (
-                _compressed(raw, codec) as stream,
-                tarfile.open(fileobj=stream, mode="w|", dereference=True) as archive,
-            ):
-                for name in (_MANIFEST, *backup.files):
-                    archive.add(staging / name, arcname=name, filter=_anonymous)
-            raw.flush()
-            os.fsync(raw.fileno())
+        with _written(temporary, codec) as stream, tarfile.open(fileobj=stream, mode="w|", dereference=True) as archive:
+            for name in (_MANIFEST, *backup.files):
+                archive.add(staging / name, arcname=name, filter=_anonymous)
+        _sync(temporary)
         temporary.replace(file)
         _sync(file.parent)
     finally:
@@ -196,23 +188,12 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-@contextmanager
-def _compressed(raw: IO[bytes], codec: str | None) -> Iterator[IO[bytes]]:
-    if codec is None:
-        yield raw
-        return
-    with pa.CompressedOutputStream(pa.PythonFile(raw, mode="w"), codec) as stream:
-        yield cast("IO[bytes]", stream)
+def _written(file: Path, codec: str | None) -> IO[bytes]:
+    return file.open("wb") if codec is None else cast("IO[bytes]", pa.CompressedOutputStream(str(file), codec))
 
 
-@contextmanager
-def _reading(file: Path, codec: str | None) -> Iterator[IO[bytes]]:
-    with file.open("rb") as raw:
-        if codec is None:
-            yield raw
-            return
-        with pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec) as stream:
-            yield cast("IO[bytes]", stream)
+def _read(file: Path, codec: str | None) -> IO[bytes]:
+    return file.open("rb") if codec is None else cast("IO[bytes]", pa.CompressedInputStream(str(file), codec))
 
 
 def _verified(staging: Path, file: Path) -> Backup:
