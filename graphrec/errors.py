@@ -9,6 +9,7 @@ GraphrecError
 │   └── GenerationError    a generation is damaged or cannot be published
 │       └── BusyError      another process is making one just now
 ├── BackupError            a backup cannot be written, or is none, or is damaged
+├── JobError               a scheduled job has failed, or was abandoned
 ├── ModelError             text encoder weights cannot be found or loaded
 ├── NotTrainedError        an answer needs a trained generation and there is none yet
 └── UnknownItemError       an item id that no event and no catalogue row has named
@@ -73,6 +74,10 @@ class BusyError(GenerationError):
 
 class BackupError(GraphrecError):
     """A backup cannot be written, or a file is none or a damaged one."""
+
+
+class JobError(GraphrecError):
+    """A scheduled job has failed, or was abandoned; the live generation is as it was."""
 
 
 class ModelError(GraphrecError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphrec.errors import GraphrecError
+from graphrec.errors import JobError
 from graphrec.options import JsonOption, QuietOption, WorkspaceArgument, print_json
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 _SHOWN = 20  # newest runs in the table
 
 
-class JobFailedError(GraphrecError):
-    """A job has failed."""
-
-
 def schedule(
     workspace: WorkspaceArgument,
     train: Annotated[str | None, typer.Option(help='When to train from scratch, like "0 3 * * 0".')] = None,
@@ -37,7 +33,7 @@ def schedule(
     rebuild: Annotated[str | None, typer.Option(help='When to form graph and index anew, like "0 3 * * *".')] = None,
     snapshot: Annotated[str | None, typer.Option(help='When to publish the present state: "every 6 hours".')] = None,
     prune: Annotated[str | None, typer.Option(help="When to delete what is old.")] = None,
-    jitter: Annotated[float | None, typer.Option(help="Begin up to so many seconds later.")] = None,
+    jitter: Annotated[float | None, typer.Option(min=0, help="Begin up to so many seconds later.")] = None,
     time_zone: Annotated[str | None, typer.Option(help="Of cron expressions, like Europe/Amsterdam.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Run what is due now and end: for cron and systemd.")] = False,
     dry_run: Annotated[
@@ -55,11 +51,9 @@ def schedule(
 
     opened = Workspace(workspace)
     given = {"train": train, "update": update, "rebuild": rebuild, "snapshot": snapshot, "prune": prune}
-    given |= {"time_zone": time_zone}
-    changes = {name: value for name, value in given.items() if value is not None}
+    options = given | {"time_zone": time_zone, "jitter_seconds": jitter}
+    changes = {name: value for name, value in options.items() if value is not None}
     settings = opened.config.schedule.model_copy(update=changes)
-    if jitter is not None:
-        settings = settings.model_copy(update={"jitter_seconds": max(jitter, 0.0)})
     with _runner(opened, settings, quiet) as runner:
         if dry_run:
             _print_plan(runner, as_json)
@@ -144,7 +138,7 @@ def _run_once(runner: JobRunner, as_json: bool) -> None:
     failed = [run for run in runs.values() if run.outcome == "failed"]
     if failed and not as_json:
         names = ", ".join(run.job for run in failed)
-        raise JobFailedError(f"{names} failed; the live generation is as it was", got=failed[0].error)
+        raise JobError(f"{names} failed; the live generation is as it was", got=failed[0].error)
     if failed:
         raise typer.Exit(1)
 
@@ -165,7 +159,7 @@ def _run_for_long(runner: JobRunner, as_json: bool) -> None:
     try:
         scheduler.run()
     except KeyboardInterrupt:
-        raise JobFailedError("the job was abandoned; the live generation is as it was") from None
+        raise JobError("the job was abandoned; the live generation is as it was") from None
 
 
 def _stop_on_signals(scheduler: JobScheduler) -> None:

@@ -5,6 +5,7 @@ A run is a row when it begins and a row when it ends. One that has no end, and t
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from graphrec.bounded_log import BoundedLog
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
 RUNNING, DONE, FAILED, ABANDONED, SKIPPED = "running", "done", "failed", "abandoned", "skipped"
@@ -65,10 +66,7 @@ class History:
 
     def runs(self, current: str | None = None) -> list[Run]:
         """Every run, oldest first; without an end and other than the `current` one = abandoned."""
-        found: dict[str, Run] = {}
-        for row in self._log.rows():
-            run = Run(**row)
-            found[run.id] = run
+        found = {run.id: run for run in self._rows()}  # the end of a run comes after its beginning
         gone = "the process ended before the job did"
         return [
             replace(run, outcome=ABANDONED, error=gone) if run.outcome == RUNNING and run.id != current else run
@@ -77,10 +75,15 @@ class History:
 
     def close_abandoned(self) -> None:
         """Write the end of every run that has none; for the one process that may run jobs, when it runs none."""
-        ended = {row["id"] for row in self._log.rows() if row["outcome"] != RUNNING}
+        ended = {run.id for run in self._rows() if run.outcome != RUNNING}
         for run in self.runs():
             if run.id not in ended:
                 self.note(run)
+
+    def _rows(self) -> Iterator[Run]:
+        for row in self._log.rows():
+            with suppress(TypeError):  # torn by a crash, or of another version
+                yield Run(**row)
 
 
 def last_counted(runs: Sequence[Run], jobs: Collection[str]) -> Run | None:

@@ -141,8 +141,9 @@ class JobRunner:
         except BusyError as error:
             run = replace(run, outcome=SKIPPED, error=error.problem)
         except Exception as error:
-            _log.exception("the job %s failed", due.job)
-            told = str(error) if isinstance(error, GraphrecError) else f"{type(error).__name__}: {error}"
+            expected = isinstance(error, GraphrecError)
+            told = str(error) if expected else f"{type(error).__name__}: {error}"
+            _log.error("the job %s failed: %s", due.job, told, exc_info=not expected)
             run = replace(run, outcome=FAILED, error=told)
         except BaseException as error:
             run = replace(run, outcome=ABANDONED, error=f"stopped by {type(error).__name__}")

@@ -51,7 +51,7 @@ def _making(method: str) -> Job:
     def make(workspace: Workspace, open_recommender: OpenRecommender) -> Done:
         with open_recommender() as recommender:
             report: Any = getattr(recommender, method)()
-        return Done(report.generation, getattr(report, "verdict", ""))
+        return Done(getattr(report, "generation", None), getattr(report, "verdict", ""))
 
     return make
 

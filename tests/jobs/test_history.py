@@ -63,6 +63,16 @@ def test_any_of_several_jobs_may_settle_it() -> None:
     assert last_counted(runs, ["train", "rebuild"]) == runs[1]
 
 
+def test_rows_that_are_no_runs_are_passed_over(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    history.note(run(1, DONE))
+    with (tmp_path / "jobs.jsonl").open("a") as file:
+        file.write('7\n{"id": "r2"}\n{"id": "r3", "of another version": 1}\n{"id": "r4", "job": "reb\n')
+    history.note(run(5, RUNNING))
+    history.close_abandoned()
+    assert [(each.id, each.outcome) for each in history.runs()] == [("r1", DONE), ("r5", ABANDONED)]
+
+
 def test_the_oldest_are_forgotten_when_there_are_very_many(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(history_module, "_MOST_BYTES", 20_000)
     history = History(tmp_path)
