@@ -12,11 +12,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graphrec.errors import (
+    BackupError,
+    BusyError,
     ConfigError,
     DependencyError,
     GenerationError,
     GraphrecError,
     InputError,
+    JobError,
     ModelError,
     NotTrainedError,
     StoreError,
@@ -42,7 +45,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BackupError",
     "BuildReport",
+    "BusyError",
     "Config",
     "ConfigError",
     "DependencyError",
@@ -54,6 +59,7 @@ __all__ = [
     "IngestReport",
     "InputError",
     "Item",
+    "JobError",
     "ModelError",
     "NotTrainedError",
     "Reason",

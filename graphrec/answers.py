@@ -141,7 +141,7 @@ class Status(_Answer):
     generation: int | None
     generation_offset: int | None
     generation_made: str | None
-    events_since: int
+    events_since: int  # that the live weights have not learned from
     quarantined: int
     bytes_on_disk: int
 

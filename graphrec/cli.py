@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphrec import __version__
+from graphrec.backup_commands import backup, restore
 from graphrec.errors import GraphrecError, InputError
 from graphrec.evaluate_command import evaluate
+from graphrec.job_commands import jobs, schedule
 from graphrec.options import JsonOption, KOption, QuietOption, WorkspaceArgument, print_json
 from graphrec.publish_commands import ab, publish, rollback, shadow
 
@@ -40,7 +42,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-for command in (evaluate, rollback, publish, shadow, ab):
+for command in (evaluate, rollback, publish, shadow, ab, schedule, jobs, backup, restore):
     app.command()(command)
 
 
@@ -158,6 +160,17 @@ def rebuild(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: Qu
 
 
 @app.command()
+def snapshot(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Publish the present state as a generation, so that opening is quick again; nothing is trained."""
+    from graphrec.progress import ProgressDisplay
+    from graphrec.recommender import Recommender
+
+    with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
+        report = recommender.snapshot()
+    _print_build(report, as_json)
+
+
+@app.command()
 def recommend(
     workspace: WorkspaceArgument,
     users: Annotated[list[str], typer.Argument(help="User ids.", show_default=False)],
@@ -232,12 +245,15 @@ def explain(
 
 @app.command()
 def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
-    """Show what the workspace holds, how old its generation is, and what is due and why."""
+    """Show what the workspace holds, how old its generation is, what is due and why, and who runs a job."""
+    from graphrec.jobs.runner import history_of
+    from graphrec.jobs.trigger import due_now
     from graphrec.recommender import Recommender
-    from graphrec.scheduling import due_now
 
     with Recommender.open(workspace) as recommender:
         found, due = recommender.status().to_dict(), [job.to_dict() for job in due_now(recommender)]
+    _, owner = history_of(workspace)
+    found["job"] = None if owner is None else owner.to_dict() if as_json else str(owner)
     if as_json:
         print_json(found | {"due": due})
     else:

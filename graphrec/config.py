@@ -287,6 +287,21 @@ class TriggerSettings(_Stage):
     min_hours: float = Field(default=1.0, ge=0, description="between two models made, published or not")
 
 
+class ScheduleSettings(_Stage):
+    """When jobs run: a cron expression, "every 6 hours", "every 50000 events"; empty = never."""
+
+    train: str = Field(default="", description="everything from scratch")
+    update: str = Field(default="", description="on from the live weights")
+    rebuild: str = Field(default="", description="graph, vectors and index from the log, with the live weights")
+    snapshot: str = Field(default="", description="the present state as a generation, so that opening is quick")
+    prune: str = Field(default="", description="deletes old generations and old quarantine files")
+    jitter_seconds: float = Field(default=0.0, ge=0, description="jobs of the clock begin up to so much later")
+    time_zone: str = Field(default="UTC", description="of cron expressions")
+    quarantine_days: float = Field(
+        default=90.0, ge=0, description="age of the files that prune deletes; 0 = it never does"
+    )
+
+
 class Config(BaseSettings):
     """All settings of a workspace."""
 
@@ -308,6 +323,7 @@ class Config(BaseSettings):
     generations: GenerationSettings = GenerationSettings()
     gate: GateSettings = GateSettings()
     trigger: TriggerSettings = TriggerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
 
     @classmethod
     def settings_customise_sources(

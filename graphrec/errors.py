@@ -7,6 +7,9 @@ GraphrecError
 ├── StoreError             the event store cannot be opened or written
 ├── WorkspaceError         the directory is not a workspace, or already is one
 │   └── GenerationError    a generation is damaged or cannot be published
+│       └── BusyError      another process is making one just now
+├── BackupError            a backup cannot be written, or is none, or is damaged
+├── JobError               a scheduled job has failed, or was abandoned
 ├── ModelError             text encoder weights cannot be found or loaded
 ├── NotTrainedError        an answer needs a trained generation and there is none yet
 └── UnknownItemError       an item id that no event and no catalogue row has named
@@ -63,6 +66,18 @@ class WorkspaceError(GraphrecError):
 
 class GenerationError(WorkspaceError):
     """A generation is damaged or cannot be published."""
+
+
+class BusyError(GenerationError):
+    """Another process, or thread, is making a generation of this workspace just now."""
+
+
+class BackupError(GraphrecError):
+    """A backup cannot be written, or a file is none or a damaged one."""
+
+
+class JobError(GraphrecError):
+    """A scheduled job has failed, or was abandoned; the live generation is as it was."""
 
 
 class ModelError(GraphrecError):

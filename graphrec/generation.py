@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from graphrec.errors import GenerationError
+from graphrec.errors import BusyError, GenerationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -59,7 +59,7 @@ class Manifest:
     offset: int  # last event it has absorbed
     catalogue_offset: int  # last catalogue version it has absorbed
     learned_until: int  # last event that its weights have learned from
-    made_by: str  # "train" or "rebuild"
+    made_by: str  # "train", "update", "rebuild" or "snapshot"
     parent: int | None
     settings: dict[str, Any]  # what the saved arrays depend on
     text_model: str  # what the text vectors are of
@@ -192,12 +192,12 @@ class Generations:
 
     @contextmanager
     def making(self) -> Iterator[None]:
-        """Hold the workspace's one place for making a generation; raises GenerationError when it is taken."""
+        """Hold the workspace's one place for making a generation; raises BusyError when it is taken."""
         lock = FileLock(self.pointer.with_name("making.lock"))
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise GenerationError(
+            raise BusyError(
                 "another process is making a generation of this workspace",
                 way_out="wait for it: what it publishes includes all events stored before it began",
             ) from None
@@ -326,6 +326,11 @@ class Generations:
             return None if self.is_aside(number) else self.load(number)
         except GenerationError:
             return None
+
+    def drop(self, number: int) -> None:
+        """Delete a generation, unless it is the live one."""
+        if number != self.current():
+            shutil.rmtree(self.directory / f"{number:06d}", ignore_errors=True)
 
     def prune(self, keep: int) -> list[int]:
         """Delete all but the newest `keep` generations, and as many that are not set aside, and the live one.

@@ -6,14 +6,12 @@ follows the store. At the same offset and generation two states are equal, whate
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from graphrec.embedding.embedding_model import EmbeddingModel
-from graphrec.embedding.moments import Moments
 from graphrec.embedding.overload import held_back
 from graphrec.embedding.scrubber import Scrubber
 from graphrec.embedding.spectral import fold_in_items, known_rows
@@ -22,14 +20,14 @@ from graphrec.events.catalogue import Catalogue
 from graphrec.generation import Manifest, Snapshot
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.graph.vocabulary import Vocabulary
-from graphrec.ranking.ranker import Ranker
+from graphrec.learned import Learned
 from graphrec.retrieval.choices import Choices
-from graphrec.retrieval.cold_items import ColdItems, ColdModel
+from graphrec.retrieval.cold_items import ColdItems
 from graphrec.retrieval.retriever import DAY, Retriever
 from graphrec.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -47,68 +45,6 @@ if TYPE_CHECKING:
 _BATCH = 20_000  # events applied at once when catching up
 _SLICE = 250  # events in a patient turn: two or three milliseconds
 _ROWS = 1024  # items described at once: what lies between their texts and their features stays in the cache
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What training gave, by item number.
-
-    texts: text vectors, float32 (n, t). basis_items: right singular vectors, float32 (n, k), zero rows = not in the
-    basis. basis_users, basis_values: left vectors (n_users, k), to fold later items in, and singular values (k,).
-    moments: of the optimiser, for an update to go on with; None = it begins anew.
-    """
-
-    model: EmbeddingModel
-    ranker: Ranker | None
-    session_ranker: Ranker | None
-    choices: Choices
-    texts: Float32
-    basis_items: Float32
-    basis_users: Float32
-    basis_values: Float32
-    cold: ColdModel | None = None
-    moments: Moments | None = None
-    until: int = 0  # offset of the last event that it was learned from
-
-    def weights(self) -> dict[str, Float32]:
-        """What is small and trained, for safetensors."""
-        named = {f"model.{name}": array for name, array in self.model.arrays().items()}
-        parts = ("ranker", self.ranker), ("session_ranker", self.session_ranker), ("cold", self.cold)
-        for part, learned in (*parts, ("moments", self.moments)):
-            if learned is not None:
-                named |= {f"{part}.{name}": array for name, array in learned.arrays().items()}
-        return named
-
-    def arrays(self) -> dict[str, Float32]:
-        """What has a row a node."""
-        rows = {
-            "texts": self.texts,
-            "basis_items": self.basis_items,
-            "basis_users": self.basis_users,
-            "basis_values": self.basis_values,
-        }
-        return rows if self.cold is None else rows | {"cold_vectors": self.cold.vectors}
-
-    @classmethod
-    def from_generation(cls, generation: Generation) -> Learned:
-        """Read what `weights` and `arrays` wrote; raises GenerationError for parts missing or of another version."""
-        heads = [_part(generation.weights, f"{part}.") for part in ("ranker", "session_ranker")]
-        cold, remembered = _part(generation.weights, "cold."), _part(generation.weights, "moments.")
-        try:
-            model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))
-            ranker, session_ranker = (Ranker.from_arrays(head) if head else None for head in heads)
-            new = ColdModel.from_arrays(cold, generation.array("cold_vectors")) if cold else None
-            moments = Moments.from_arrays(remembered) if remembered else None
-        except KeyError as error:
-            raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
-        try:
-            choices = Choices.from_dict(generation.manifest.choices)
-        except (KeyError, TypeError) as error:
-            raise GenerationError("other numbers were chosen than this version knows", got=str(error)) from None
-        names = ("texts", "basis_items", "basis_users", "basis_values")
-        texts, items, users, values = (generation.array(name) for name in names)
-        until = generation.manifest.learned_until
-        return cls(model, ranker, session_ranker, choices, texts, items, users, values, new, moments, until)
 
 
 class Known(NamedTuple):
@@ -369,6 +305,13 @@ class LiveState:
         learned = replace(self.learned, texts=self.texts)  # replaced, never written: not to be copied
         return Snapshot(draft, learned.weights(), {**learned.arrays(), **self._snapshot_arrays()}, index.snapshot())
 
+    @property
+    def is_published(self) -> bool:
+        """Whether its generation holds all that it is."""
+        live = self.manifest
+        now = self.offset, self.catalogue.offset, self._settings
+        return live is not None and (live.offset, live.catalogue_offset, live.settings) == now
+
     def rebuilt(self, progress: Progress | None = None) -> LiveState:
         """A second state of the same weights, derived from the log's first event on, later items folded in."""
         if self.learned is None:
@@ -425,7 +368,3 @@ def open_state(
 def text_model(config: Config) -> str:
     """What makes text vectors comparable: under another one only training makes sense of them."""
     return f"{Path(config.text.model).name}, {config.text.max_tokens} tokens"
-
-
-def _part(arrays: Mapping[str, Float32], prefix: str) -> dict[str, Float32]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -240,7 +240,7 @@ class OpenWorkspace:
                 generation=generation_of(state),
                 generation_offset=None if live is None else live.offset,
                 generation_made=None if live is None else live.created,
-                events_since=state.offset - (0 if live is None else live.offset),
+                events_since=state.offset - (0 if live is None else live.learned_until),
                 quarantined=self.workspace.quarantine.count(),
                 bytes_on_disk=self.workspace.bytes_on_disk(),
             )

@@ -15,7 +15,8 @@ from graphrec.embedding.spectral import normalised, spectral_basis
 from graphrec.evaluation.synthetic import SyntheticEvents
 from graphrec.events.event import EventTable, Item
 from graphrec.generation import Generations
-from graphrec.live_state import Learned, LiveState
+from graphrec.learned import Learned
+from graphrec.live_state import LiveState
 from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.cold_items import ColdModel
 from graphrec.training.sage_trainer import SageNetwork

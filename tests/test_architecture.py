@@ -19,9 +19,19 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from its own layer or from those to its left.
 LAYERS = ["errors", "config", "answers", "events", "graph", "digest", "embedding", "retrieval", "ranking", "generation"]
-LAYERS += ["bounded_log", "workspace", "turns", "live_state", "training", "open_workspace", "recommender", "follower"]
-LAYERS += ["shadow", "ab", "doctor", "evaluation", "scheduling"]
-LAYERS += ["progress", "options", "evaluate_command", "publish_commands", "cli"]
+LAYERS += [
+    "bounded_log",
+    "workspace",
+    "turns",
+    "learned",
+    "live_state",
+    "training",
+    "open_workspace",
+    "publishing",
+    "recommender",
+]
+LAYERS += ["follower", "shadow", "ab", "backup", "jobs", "doctor", "evaluation", "progress", "options"]
+LAYERS += ["evaluate_command", "publish_commands", "job_commands", "backup_commands", "cli"]
 
 OWNERS = {
     "faiss": ("retrieval/vector_index.py",),
@@ -49,6 +59,7 @@ LIGHT_MODULES = [
     "graphrec.events.event",
     "graphrec.events.store",
     "graphrec.events.tables",
+    "graphrec.jobs.scheduler",
     "graphrec.graph.interaction_graph",
 ]
 

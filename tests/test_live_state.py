@@ -18,7 +18,8 @@ from graphrec.errors import GenerationError, NotTrainedError
 from graphrec.events.event import Event, Item, table_of
 from graphrec.events.store import EventStore
 from graphrec.generation import Generation, Generations
-from graphrec.live_state import Learned, LiveState, open_state
+from graphrec.learned import Learned
+from graphrec.live_state import LiveState, open_state
 from graphrec.ranking.pair_features import NAMES
 from graphrec.ranking.ranker import Ranker, ranked
 from graphrec.retrieval.choices import Choices

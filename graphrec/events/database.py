@@ -7,6 +7,7 @@ that turns writer fails at once); writers take turns outside SQLite, whose own w
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -145,6 +146,30 @@ class Database:
         with self._translated(), self._turn(), self._alone, self._writer.begin() as connection:
             self._wrote = True
             yield connection
+
+    @property
+    def path(self) -> Path | None:
+        """The file, None for a database in memory."""
+        return self._path
+
+    def copy(self, path: Path) -> None:
+        """Write one state of the store to a new file, durable when this returns; writers go on meanwhile.
+
+        Through SQLite: another program's, or this one's, mere opening and closing of the file would drop its locks.
+        """
+        with self.reading() as connection:
+            source: Any = connection.connection.driver_connection
+            target = sqlite3.connect(path)
+            try:
+                target.execute("PRAGMA synchronous = FULL")
+                source.backup(target)  # all pages in one step, so of one moment
+                target.execute("PRAGMA journal_mode = DELETE")  # one file, until somebody opens it as a store
+            except sqlite3.Error as error:
+                raise StoreError(
+                    "the store could not be copied", got=str(error), way_out=_way_out(str(error))
+                ) from None
+            finally:
+                target.close()
 
     def close(self) -> None:
         """Close all connections; the last to close the file folds the write-ahead log into it."""

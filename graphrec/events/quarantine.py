@@ -83,6 +83,13 @@ class Quarantine:
         """List the files, by name."""
         return sorted(self._directory.glob("*.jsonl"))
 
+    def drop(self, before: float) -> list[Path]:
+        """Delete the files last written before a moment, seconds since 1970; returns them."""
+        old = [path for path in self.files() if path.stat().st_mtime < before]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return old
+
     def rejections(self) -> Iterator[Rejection]:
         """Read everything kept, file by file."""
         for path in self.files():

@@ -109,6 +109,15 @@ class EventStore:
     ) -> None:
         self.close()
 
+    @property
+    def path(self) -> Path | None:
+        """The file, None for a store in memory."""
+        return self._database.path
+
+    def copy(self, path: Path) -> None:
+        """Write one state of the store to a new file while others write on; raises StoreError."""
+        self._database.copy(path)
+
     def append(self, table: EventTable) -> Appended:
         """Append what is new in a table, in its order; durable when this returns, exactly once however often."""
         users, items, kinds = coded(table.users), coded(table.items), coded(table.kinds)

@@ -16,7 +16,7 @@ import numpy as np
 from graphrec.errors import NotTrainedError
 from graphrec.events.interactions import Interactions
 from graphrec.events.part_of_log import PartOfLog
-from graphrec.live_state import Learned, LiveState
+from graphrec.live_state import LiveState
 from graphrec.training.batch_checks import REJECT
 from graphrec.training.gate import GateReport, judge
 from graphrec.training.panels import answers_of
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from graphrec.config import Config
     from graphrec.events.store import EventStore
+    from graphrec.learned import Learned
     from graphrec.live_state import Known
 
     Float32 = NDArray[np.float32]

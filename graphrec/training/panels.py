@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from graphrec.config import Config
     from graphrec.events.interactions import Interactions
-    from graphrec.live_state import Learned
+    from graphrec.learned import Learned
 
     Float32 = NDArray[np.float32]
     Float64 = NDArray[np.float64]

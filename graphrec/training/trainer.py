@@ -16,7 +16,8 @@ from graphrec.embedding.node_features import FeatureMap
 from graphrec.embedding.spectral import normalised, spectral_basis
 from graphrec.errors import InputError
 from graphrec.events.interactions import Interactions
-from graphrec.live_state import Learned, LiveState
+from graphrec.learned import Learned
+from graphrec.live_state import LiveState
 from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.retriever import DAY, Retriever
 from graphrec.training.choosing import choose

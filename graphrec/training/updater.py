@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from graphrec.config import Config
     from graphrec.events.interactions import Interactions
     from graphrec.events.store import EventStore
-    from graphrec.live_state import Encode, Learned
+    from graphrec.learned import Learned
+    from graphrec.live_state import Encode
     from graphrec.retrieval.cold_items import ColdModel
 
     Float32 = NDArray[np.float32]

@@ -18,7 +18,8 @@ from graphrec.events.event import table_of
 from graphrec.events.interactions import Interactions
 from graphrec.events.store import EventStore
 from graphrec.generation import Generations
-from graphrec.live_state import Learned, LiveState
+from graphrec.learned import Learned
+from graphrec.live_state import LiveState
 from graphrec.ranking.pair_features import NAMES
 from graphrec.ranking.ranker import Ranker
 from graphrec.retrieval.cold_items import ColdModel

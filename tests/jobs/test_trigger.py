@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 from graphrec import cli
 from graphrec.config import TriggerSettings
 from graphrec.events.event import Event
+from graphrec.jobs.trigger import facts_of, what_is_due
 from graphrec.recommender import Recommender
-from graphrec.scheduling import DAY, Stretch, facts_of, stretches, what_is_due
 from graphrec.training.drift import Facts, Quality, quality
+from graphrec.training.stretches import DAY, Stretch, stretches
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SETTINGS = TriggerSettings(events=1_000, age_days=7, least_events=100, min_hours=2)

@@ -1,11 +1,7 @@
-"""What is due, and why: a pure function of facts, settings and the clock; and which events an update learns from.
+"""What is due, and why: a pure function of facts, settings and the clock.
 
-    blocks   an update learns from the events since the last one, every `events` of them
-    window   from the newest `window_days`, every `events`
-    online   from the events since the last one, in steps of `micro_batch`
-
-Drift and age call for one earlier: the mix of kinds, the vectors, the quality of the answers, the days since. Two are
-never made closer together than `min_hours`.
+New events call for an update. Drift and age call for one earlier: the mix of kinds, the vectors, the quality of the
+answers, the days since. Two are never made closer together than `min_hours`.
 """
 
 from __future__ import annotations
@@ -17,9 +13,6 @@ from typing import TYPE_CHECKING, Any
 from graphrec.training.drift import Facts, measured
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from graphrec.config import TriggerSettings
     from graphrec.recommender import Recommender
 
@@ -39,14 +32,6 @@ class Due:
         """Plain data for JSON."""
         moment = None if self.not_before is None else self.not_before.isoformat(timespec="seconds")
         return {**asdict(self), "not_before": moment}
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Events with an offset above `after` and at most `until`."""
-
-    after: int
-    until: int
 
 
 def what_is_due(facts: Facts, settings: TriggerSettings, now: datetime) -> list[Due]:
@@ -90,23 +75,6 @@ def _drifts(facts: Facts, settings: TriggerSettings) -> list[str]:
     if facts.vector_move is not None and facts.vector_move > settings.vector_move:
         reasons.append(f"item vectors turned by {facts.vector_move:.3f} (1 - cosine), limit {settings.vector_move:g}")
     return reasons
-
-
-def stretches(
-    offsets: NDArray[np.int64], timestamps: NDArray[np.int64], absorbed: int, settings: TriggerSettings
-) -> list[Stretch]:
-    """What updates learn from, in order, given the log's offsets (rising) and time stamps in microseconds, (n,)."""
-    new = offsets[offsets > absorbed]
-    if not len(new):
-        return []
-    end = int(new[-1])
-    if settings.mode == "window":
-        inside = timestamps > timestamps.max() - settings.window_days * DAY
-        return [Stretch(int(offsets[inside][0]) - 1, end)]
-    if settings.mode == "online":
-        ends = [*new[settings.micro_batch - 1 : -1 : settings.micro_batch].tolist(), end]
-        return [Stretch(after, until) for after, until in zip([absorbed, *ends[:-1]], ends, strict=True)]
-    return [Stretch(absorbed, end)]
 
 
 def facts_of(recommender: Recommender, *, measure: bool = True) -> Facts:

@@ -1,0 +1,89 @@
+"""What training gave, on its way between a model, a live state and a generation's files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from graphrec.embedding.embedding_model import EmbeddingModel
+from graphrec.embedding.moments import Moments
+from graphrec.errors import GenerationError
+from graphrec.ranking.ranker import Ranker
+from graphrec.retrieval.choices import Choices
+from graphrec.retrieval.cold_items import ColdModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from graphrec.generation import Generation
+
+    Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What training gave, by item number.
+
+    texts: text vectors, float32 (n, t). basis_items: right singular vectors, float32 (n, k), zero rows = not in the
+    basis. basis_users, basis_values: left vectors (n_users, k), to fold later items in, and singular values (k,).
+    moments: of the optimiser, for an update to go on with; None = it begins anew.
+    """
+
+    model: EmbeddingModel
+    ranker: Ranker | None
+    session_ranker: Ranker | None
+    choices: Choices
+    texts: Float32
+    basis_items: Float32
+    basis_users: Float32
+    basis_values: Float32
+    cold: ColdModel | None = None
+    moments: Moments | None = None
+    until: int = 0  # offset of the last event that it was learned from
+
+    def weights(self) -> dict[str, Float32]:
+        """What is small and trained, for safetensors."""
+        named = {f"model.{name}": array for name, array in self.model.arrays().items()}
+        parts = ("ranker", self.ranker), ("session_ranker", self.session_ranker), ("cold", self.cold)
+        for part, learned in (*parts, ("moments", self.moments)):
+            if learned is not None:
+                named |= {f"{part}.{name}": array for name, array in learned.arrays().items()}
+        return named
+
+    def arrays(self) -> dict[str, Float32]:
+        """What has a row a node."""
+        rows = {
+            "texts": self.texts,
+            "basis_items": self.basis_items,
+            "basis_users": self.basis_users,
+            "basis_values": self.basis_values,
+        }
+        return rows if self.cold is None else rows | {"cold_vectors": self.cold.vectors}
+
+    @classmethod
+    def from_generation(cls, generation: Generation) -> Learned:
+        """Read what `weights` and `arrays` wrote; raises GenerationError for parts missing or of another version."""
+        heads = [_part(generation.weights, f"{part}.") for part in ("ranker", "session_ranker")]
+        cold, remembered = _part(generation.weights, "cold."), _part(generation.weights, "moments.")
+        try:
+            model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))
+            ranker, session_ranker = (Ranker.from_arrays(head) if head else None for head in heads)
+            new = ColdModel.from_arrays(cold, generation.array("cold_vectors")) if cold else None
+            moments = Moments.from_arrays(remembered) if remembered else None
+        except KeyError as error:
+            raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
+        try:
+            choices = Choices.from_dict(generation.manifest.choices)
+        except (KeyError, TypeError) as error:
+            raise GenerationError("other numbers were chosen than this version knows", got=str(error)) from None
+        names = ("texts", "basis_items", "basis_users", "basis_values")
+        texts, items, users, values = (generation.array(name) for name in names)
+        until = generation.manifest.learned_until
+        return cls(model, ranker, session_ranker, choices, texts, items, users, values, new, moments, until)
+
+
+def _part(arrays: Mapping[str, Float32], prefix: str) -> dict[str, Float32]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
