@@ -227,7 +227,9 @@ class UpdateSettings(_Stage):
         ge=0,
         description="bound on the turn of the spectral basis under which it is kept; 0 = always moved",
     )
-    ranker_epochs: Annotated[int, Field(ge=0)] = Field(default=4, description="of the ranking heads on the new lists")
+    ranker_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=4, description="of the ranking heads on the new lists; 0 = they stay"
+    )
     ranker_learning_rate: float = Field(default=2e-3, gt=0)
     ranker_users: Positive = Field(default=1_000, description="users at most whose lists the returning head learns")
     session_events: Positive = Field(default=200, description="events at most whose lists the session head learns")

@@ -51,8 +51,10 @@ def update_rankers(
     """The heads for returning users and for sessions after `new` events, which the retriever has not taken in yet.
 
     It takes them in on the way. Where there is no head, one is trained from scratch; where too few lists have a hit,
-    the head stays.
+    the head stays; without epochs both do, and no list is made.
     """
+    if not settings.ranker_epochs:
+        return heads
     returning = lists_of_users(retriever, new, partial(progress, "ranking lists"), settings.ranker_users)
     inside = lists_in_sessions(retriever, new, partial(progress, "session lists"), settings.session_events)
     return (
@@ -72,7 +74,7 @@ def continued_head(
     if head is None:
         return trained_head(padded(rows), seeds, progress)
     lists = padded(rows)
-    if lists is None or not settings.ranker_epochs:
+    if lists is None:
         return head
     mean, deviation = torch.from_numpy(head.mean), torch.from_numpy(head.deviation)
     lists = Lists((lists.features - mean) / deviation, lists.labels, lists.real)

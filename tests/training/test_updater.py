@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -269,7 +270,7 @@ def hits(head: Ranker, rows: list[tuple[np.ndarray, np.ndarray]]) -> float:
     return float(np.mean([labels[head.scores(features).argmax()] for features, labels in rows]))
 
 
-def test_a_head_learns_on_and_stays_where_it_is_told_to() -> None:
+def test_a_head_learns_on_from_more_lists() -> None:
     one, other = NAMES.index("walk"), NAMES.index("taste")
     head, changed = learned_head(one), planted(other)
     settings = CONFIG.update.model_copy(update={"ranker_epochs": 30, "ranker_learning_rate": 1e-2})
@@ -278,9 +279,14 @@ def test_a_head_learns_on_and_stays_where_it_is_told_to() -> None:
     assert hits(updated, changed) > hits(head, changed) + 0.3
     assert updated.weight1.shape == head.weight1.shape
     np.testing.assert_array_equal(updated.mean, head.mean)
-    still = CONFIG.update.model_copy(update={"ranker_epochs": 0})
-    assert ranker_updater.continued_head(changed, head, 2, still, nothing) is head
     assert ranker_updater.continued_head(changed[:5], head, 2, settings, nothing) is head  # too few lists
+
+
+def test_without_epochs_the_heads_stay_and_no_list_is_made(log) -> None:
+    heads = learned_head(NAMES.index("walk")), None
+    still = CONFIG.update.model_copy(update={"ranker_epochs": 0})
+    no_retriever: Any = None
+    assert ranker_updater.update_rankers(no_retriever, log, heads, 2, still, nothing) is heads
 
 
 def test_lists_are_made_before_the_new_events_are_known(parent, log, monkeypatch: pytest.MonkeyPatch) -> None:
