@@ -149,6 +149,17 @@ def train(
 
 
 @app.command()
+def update(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Learn on from the live weights, from what is new; publish what passes the gate; exit 5 for what does not."""
+    from graphrec.progress import ProgressDisplay
+    from graphrec.recommender import Recommender
+
+    with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
+        proposal = recommender.update()
+    _print_proposal(proposal, as_json)
+
+
+@app.command()
 def rebuild(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Form graph, vectors and index anew from the log with the live weights; publish a generation."""
     from graphrec.progress import ProgressDisplay

@@ -81,6 +81,7 @@ class Publishing(OpenWorkspace):
             row = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "verdict": verdict, "generation": number}
             report = found.report.to_dict() | {"verdict": verdict, "reasons": reasons}
             self.gate_log.append(row | {"made_by": made_by, "parent": live.number, "report": report})
+        self.refresh()
         return Proposal(verdict, number, made_by, reasons, report, *took())
 
     def update(self) -> Proposal:

@@ -15,6 +15,7 @@ from graphrec.events.part_of_log import PartOfLog
 from graphrec.events.store import EventStore
 from graphrec.recommender import Recommender
 from graphrec.training.trainer import train
+from graphrec.training.updater import continued
 
 GATE = "[gate]\nleast_questions = 20\nfresh_share = 0.5\npanel_loss = 0.1\nallowance = 2.0\n"
 SINCE = 700
@@ -185,3 +186,46 @@ def test_a_rollback_meanwhile_is_not_undone(gated: Path, world) -> None:
         assert found.verdict == "hold"
         assert "meanwhile" in found.reasons[0]
         assert recommender.generation == 1
+
+
+def test_an_update_learns_what_the_gate_does_not_ask_about_and_the_rest_the_next_time(gated: Path, world) -> None:
+    with Recommender.open(gated) as recommender:
+        recommender.ingest(world.events[SINCE:])
+        live = recommender._state.learned
+        assert live is not None
+        assert live.until == SINCE
+        first = recommender.update()
+        assert first.verdict == "publish", first.reasons
+        learned = recommender._state.learned
+        assert learned is not None
+        assert learned.until == 800  # the gate's half is for the next update
+        assert recommender.status().events_since == 100
+        assert not np.array_equal(learned.model.sage.item_root2, live.model.sage.item_root2)
+        assert recommender.offset == 900
+    with Recommender.open(gated) as recommender:
+        assert recommender._state.learned is not None
+        assert recommender._state.learned.until == 800
+
+
+@pytest.mark.parametrize(("mode", "steps"), [("online", 2), ("window", None)])
+def test_the_mode_of_the_trigger_says_what_an_update_learns_from(
+    gated: Path, world, mode: str, steps: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (gated / "graphrec.toml").open("a") as file:
+        file.write(f'[trigger]\nmode = "{mode}"\nmicro_batch = 60\nwindow_days = 30\n')
+    sizes = []
+
+    def noting(parent, old, new, *rest):
+        sizes.append((len(old), len(new)))
+        return continued(parent, old, new, *rest)
+
+    monkeypatch.setattr("graphrec.training.updater.continued", noting)
+    with Recommender.open(gated) as recommender:
+        recommender.ingest(world.events[SINCE:])
+        recommender.update()
+    if steps:
+        assert sizes == [(700, 60), (760, 40)]
+    else:
+        ((old, new),) = sizes
+        assert old < 500
+        assert new == 100
