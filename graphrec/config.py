@@ -252,7 +252,11 @@ class GateSettings(_Stage):
     )
     questions: Positive = Field(default=1_000, description="users asked of each slice, at most")
     least_questions: Positive = Field(default=50, description="with fewer on the fresh slice the candidate is held")
-    allowance: float = Field(default=1.0, ge=0, description="standard errors of NDCG that chance may take")
+    allowance: float = Field(
+        default=1.64,
+        ge=0,
+        description="standard errors of NDCG that chance may take; 1.64: 1 in 20 that are equal fail",
+    )
     panel_loss: float = Field(default=0.05, ge=0, description="share of the NDCG on older slices that may be lost")
     reference_blocks: Annotated[int, Field(ge=2)] = Field(
         default=8, description="earlier blocks as long as the new events, at most, that say what is usual"

@@ -19,7 +19,7 @@ from graphrec.training.gate import FRESH, Comparison, as_table, bootstrap, decid
 from graphrec.training.panels import ndcg_and_recall, panel
 
 SINCE, CUT = 3_000, 3_600
-SETTINGS = GateSettings(least_questions=20, panel_loss=0.01)
+SETTINGS = GateSettings(least_questions=20, panel_loss=0.01, allowance=1.0)
 
 
 @pytest.fixture(scope="module")
