@@ -120,7 +120,8 @@ class IndexView:
 
         fetch: stale rows to ask the index for; 0 = by k. A scan costs nearly the same whatever it returns, so they are
         asked for at once, and ordered by exact rows a hundred first, then twice as many, until the list is certified.
-        Where all do not suffice, every exact row is looked at, unless the index visits some cells only.
+        Where all do not suffice, every exact row is looked at, or, where the index visits some cells only, twice as
+        many are asked for.
         """
         k = min(k, max(self.n_items, 1))
         barred = self._barred(exclude)
@@ -138,6 +139,11 @@ class IndexView:
             if not complete and not self.shown.cells:
                 scores, numbers = self.scan(query, k, exclude)
                 ordered, complete = self.n_items, True
+            wider = fetch
+            while not complete and wider < len(self.shown):
+                wider *= 2
+                more, further = self.shown.search(self.asked(query[None]), wider, hidden)
+                scores, numbers, ordered, complete = self._ordered(query, k, overlay, more[0], further[0])
             found.scores[place, : len(scores)] = scores
             found.numbers[place, : len(numbers)] = numbers
             found.certified[place] = complete and not self.shown.cells
