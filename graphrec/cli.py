@@ -15,7 +15,7 @@ import typer
 from graphrec import __version__
 from graphrec.errors import GraphrecError, InputError
 from graphrec.evaluate_command import evaluate
-from graphrec.options import JsonOption, KOption, QuietOption, WorkspaceArgument, print_json
+from graphrec.options import JsonOption, KOption, QuietOption, WorkspaceArgument, print_json, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,6 +149,9 @@ def recommend(
     k: KOption = 10,
     include_seen: Annotated[bool, typer.Option(help="Items the user already had may come again.")] = False,
     exclude: Annotated[list[str] | None, typer.Option(help="Item id that must not be shown; repeatable.")] = None,
+    session: Annotated[
+        list[str] | None, typer.Option(help="Item id, or ID=KIND, the user has just had to do with; repeatable.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the items that suit a user best, with reasons; with --json one line a user."""
@@ -156,11 +159,10 @@ def recommend(
 
     with Recommender.open(workspace) as recommender:
         for user in users:
-            found = recommender.recommend(user, k, include_seen=include_seen, exclude=exclude or [])
-            if as_json:
-                print_json(found.to_dict(), indent=None)
-            else:
-                _print_list(f"for {user}", found, reasons=True)
+            found = recommender.recommend(
+                user, k, include_seen=include_seen, exclude=exclude or [], session=session_of(session or [])
+            )
+            _print_answer(f"for {user}", found, as_json, reasons=True)
 
 
 @app.command()
@@ -193,6 +195,37 @@ def search(
 
 
 @app.command()
+def trending(workspace: WorkspaceArgument, k: KOption = 10, as_json: JsonOption = False) -> None:
+    """Show the items with the most recent events."""
+    from graphrec.recommender import Recommender
+
+    with Recommender.open(workspace) as recommender:
+        _print_answer("trending", recommender.trending(k), as_json)
+
+
+@app.command()
+def profile(
+    workspace: WorkspaceArgument,
+    user: Annotated[str, typer.Argument(help="User id.", show_default=False)],
+    k: KOption = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is known of a user, newest items first."""
+    from graphrec.recommender import Recommender
+
+    with Recommender.open(workspace) as recommender:
+        found = recommender.profile(user, k)
+    if as_json:
+        typer.echo(found.to_json().decode())
+        return
+    typer.echo(f"{user}  ({f'{found.items} items' if found.known else 'unknown'})")
+    for name, value in found.attributes.items():
+        typer.echo(f"  {name}: {value}")
+    for entry in found.newest:
+        typer.echo(f"  {entry.last}  {entry.item:<10} {entry.title:<36} {entry.share:7.1%}")
+
+
+@app.command()
 def explain(
     workspace: WorkspaceArgument,
     user: Annotated[str, typer.Argument(help="User id.", show_default=False)],
@@ -205,7 +238,7 @@ def explain(
     with Recommender.open(workspace) as recommender:
         found = recommender.explain(user, item)
     if as_json:
-        print_json(found.to_dict())
+        typer.echo(found.to_json().decode())
         return
     typer.echo(f"{found.item}  {found.title}")
     for reason in found.reasons:
@@ -282,11 +315,11 @@ def _print_build(report: BuildReport, as_json: bool) -> None:
         )
 
 
-def _print_answer(title: str, found: Recommendations, as_json: bool) -> None:
+def _print_answer(title: str, found: Recommendations, as_json: bool, *, reasons: bool = False) -> None:
     if as_json:
-        print_json(found.to_dict())
+        typer.echo(found.to_json().decode())
     else:
-        _print_list(title, found)
+        _print_list(title, found, reasons=reasons)
 
 
 def _print_list(title: str, found: Recommendations, *, reasons: bool = False) -> None:

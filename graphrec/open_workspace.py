@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -16,6 +15,7 @@ from graphrec.embedding.node_features import unit_rows
 from graphrec.embedding.text_cache import TextCache, encode_cached
 from graphrec.embedding.text_encoder import TextEncoder
 from graphrec.errors import GraphrecError, InputError, NotTrainedError, UnknownItemError
+from graphrec.events.event import iso
 from graphrec.generation import Generations
 from graphrec.live_state import open_state
 from graphrec.workspace import Workspace
@@ -205,7 +205,7 @@ class OpenWorkspace:
         """
         with self._reading() as state:
             if state.learned is None:
-                raise _not_trained()
+                raise not_trained()
             query = state.retriever.query(user_number(state, user))
             if query is None:
                 return np.zeros(state.learned.model.sage.dimensions, np.float32)
@@ -229,8 +229,8 @@ class OpenWorkspace:
                 items=counts.items,
                 items_with_text=sum(bool(state.catalogue.text(number)) for number in range(len(state.items))),
                 offset=state.offset,
-                first_event=None if span is None else _iso(span[0]),
-                last_event=None if span is None else _iso(span[1]),
+                first_event=None if span is None else iso(span[0]),
+                last_event=None if span is None else iso(span[1]),
                 generation=generation_of(state),
                 generation_offset=None if live is None else live.offset,
                 generation_made=None if live is None else live.created,
@@ -280,18 +280,15 @@ def item_number(state: LiveState, item: str) -> int:
 def unit_item_vectors(state: LiveState) -> Float32:
     """GraphSAGE vectors of length one of all items, float32 (n, d), a copy; raises NotTrainedError."""
     if state.retriever.propagation is None:
-        raise _not_trained()
+        raise not_trained()
     return unit_rows(state.retriever.propagation.item_vectors)
 
 
-def _not_trained() -> NotTrainedError:
+def not_trained() -> NotTrainedError:
+    """The error of an answer that needs a model."""
     return NotTrainedError("this workspace has no trained generation yet", way_out="graphrec train")
 
 
 def _check_id(node: str, key: object) -> None:
     if not isinstance(key, str):  # else 17850 would pass for a user nobody knows, though there is a "17850"
         raise InputError(f"an id of a {node} is text", expected="str", got=f"{key!r} ({type(key).__name__})")
-
-
-def _iso(moment: int) -> str:
-    return datetime.fromtimestamp(moment / 1e6, UTC).isoformat(timespec="seconds")

@@ -50,6 +50,7 @@ class Candidates:
     numbers: item numbers, int32. sources: which sources offered it, a sum of SAGE, FILTER, POPULAR and TASTE.
     cosine: of the GraphSAGE vectors; walk: two-hop score; shared: the same with witnesses who share their weight out;
     filtered: filter score; score: the retrieval score; taste: two-hop score from the newest items. float32.
+    certified: whether the items of the GraphSAGE index are proved to be the best of all.
     """
 
     user: int
@@ -62,6 +63,7 @@ class Candidates:
     filtered: Float32
     score: Float32
     taste: Float32
+    certified: bool = True
 
 
 class Retriever:
@@ -238,7 +240,7 @@ class Retriever:
         sources[self.popular(max(self.settings.popular, at_least), exclude)] |= POPULAR
         degrees = self.graph.arrays.item_length
         walk = shared = taste = np.zeros(n_items, np.float32)
-        query = self.query(user)
+        query, certified = self.query(user), True
         items, weights = self.speaking(user)
         coordinates = self.filter.coordinates(items, weights, degrees[items])
         if len(items):
@@ -247,7 +249,8 @@ class Retriever:
             taste = self.filter.walk(self.graph.arrays, user, items[:NEWEST], recency_weights(len(items)))
             sources[_best(taste, exclude, max(self.settings.taste, at_least))] |= TASTE
         if query is not None and self.index is not None:
-            found = self.index.search(query[None], max(self.settings.sage, at_least), exclude).numbers[0]
+            nearest = self.index.search(query[None], max(self.settings.sage, at_least), exclude)
+            found, certified = nearest.numbers[0], bool(nearest.certified[0])
             sources[found[found >= 0]] |= SAGE
         numbers = np.flatnonzero(sources).astype(np.int32)
         cosine = np.zeros(len(numbers), np.float32)
@@ -272,6 +275,7 @@ class Retriever:
             filtered=filtered,
             score=score[order],
             taste=taste[numbers],
+            certified=certified,
         )
 
     def vectors(self, numbers: Int32) -> Float32:
