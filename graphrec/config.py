@@ -189,6 +189,28 @@ class GenerationSettings(_Stage):
     keep: Positive = Field(default=5, description="newest generations kept on disk; the live one always is")
 
 
+class ServeSettings(_Stage):
+    """The service: `graphrec serve`."""
+
+    host: str = Field(default="127.0.0.1", description="address to listen at; beyond loopback only with a key")
+    port: Annotated[int, Field(ge=0, lt=65_536)] = Field(default=8000, description="0 = any that is free")
+    threads: Positive = Field(default=2, description="questions answered side by side")
+    waiting: Positive = Field(default=256, description="questions that may wait for a thread; more are refused")
+    wait_seconds: float = Field(
+        default=1.0, ge=0, le=60, description="how long a post may wait until its events are in the answers"
+    )
+    rate: str = Field(default="2000/second", description='requests of one key, as "100/minute"; "" = no limit')
+    body_bytes: Positive = Field(default=4_194_304, description="largest request body, bytes")
+    batch: Positive = Field(default=10_000, description="events, items or users of one post")
+    users: Positive = Field(default=100, description="users of one question")
+    longest: Positive = Field(default=1_000, description="length of a list")
+    origins: tuple[str, ...] = Field(default=(), description="web origins that browsers may ask from (CORS)")
+    pseudonyms: bool = Field(default=False, description="replace user ids by a keyed hash before anything is kept")
+    impressions: bool = Field(default=True, description="keep what was shown, for click and conversion rates")
+    impression_days: float = Field(default=30.0, gt=0, description="how long, days")
+    tracing: bool = Field(default=False, description="OpenTelemetry spans of requests; needs the extra otel")
+
+
 class Config(BaseSettings):
     """All settings of a workspace."""
 
@@ -207,6 +229,7 @@ class Config(BaseSettings):
     cold: ColdSettings = ColdSettings()
     training: TrainingSettings = TrainingSettings()
     generations: GenerationSettings = GenerationSettings()
+    serve: ServeSettings = ServeSettings()
 
     @classmethod
     def settings_customise_sources(

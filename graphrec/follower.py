@@ -52,7 +52,7 @@ class Follower:
 
     `with Follower(recommender): ...`; everything that `recommender` answers inside is at most about `interval` behind
     the store. An error is logged, and tried again after a second: the answers stay as they were. `advanced` is called in
-    the thread after each round that took events in.
+    the thread after each round.
     """
 
     def __init__(
@@ -102,14 +102,14 @@ class Follower:
         events = self._recommender.refresh(patient=True)
         if events:
             so_far = replace(so_far, events=so_far.events + events, behind=time.perf_counter() - started)
-            if self._advanced is not None:
-                self._advanced()
         else:
             self._recommender.drain(_VISITS)
             if time.monotonic() - self._scrubbed > _SCRUB_EVERY:
                 self._scrubbed = time.monotonic()
                 so_far = _with(so_far, self._recommender.scrub(_VISITS))
         self.followed = replace(so_far, held_back=self._recommender.held_back, error=None)
+        if self._advanced is not None:
+            self._advanced()
 
 
 def _with(so_far: Followed, found: Scrubbed | None) -> Followed:

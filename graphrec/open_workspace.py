@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
     from graphrec.embedding.scrubber import Scrubbed
+    from graphrec.events.store import EventStore
     from graphrec.events.interactions import Interactions
     from graphrec.graph.interaction_graph import InteractionGraph
     from graphrec.graph.vocabulary import Vocabulary
@@ -138,6 +139,16 @@ class OpenWorkspace:
     def offset(self) -> int:
         """Position of the log up to which events count in the answers; 0 = none."""
         return self._state.offset
+
+    @property
+    def catalogue_offset(self) -> int:
+        """Version of the catalogue that the answers know; 0 = none."""
+        return self._state.catalogue.offset
+
+    @property
+    def store(self) -> EventStore:
+        """The log and the catalogue themselves, for whoever writes to them; `refresh` follows."""
+        return self._store
 
     @property
     def generation(self) -> int | None:
