@@ -16,6 +16,7 @@ from graphrec import __version__
 from graphrec.errors import GraphrecError, InputError
 from graphrec.evaluate_command import evaluate
 from graphrec.options import JsonOption, KOption, QuietOption, WorkspaceArgument, print_json, session_of
+from graphrec.serve_commands import keys_app, serve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,8 @@ def _show_version(wanted: bool) -> None:
 
 
 app.command()(evaluate)
+app.command()(serve)
+app.add_typer(keys_app)
 
 
 @app.callback()

@@ -30,14 +30,17 @@ LAYERS += [
     "doctor",
     "evaluation",
 ]
-LAYERS += ["progress", "options", "evaluate_command", "cli"]
+LAYERS += ["service", "progress", "options", "evaluate_command", "serve_commands", "cli"]
 
 OWNERS = {
     "faiss": ("retrieval/vector_index.py",),
+    "fastapi": ("service/",),
     "huggingface_hub": ("embedding/text_encoder.py",),
     "implicit": ("evaluation/ials.py",),
+    "limits": ("service/limits.py",),
+    "prometheus_client": ("service/",),
     "sqlalchemy": ("events/",),
-    "sqlite3": ("events/", "embedding/text_cache.py", "doctor.py"),  # doctor prints its version
+    "sqlite3": ("events/", "embedding/text_cache.py", "service/impressions.py", "doctor.py"),  # the last prints its version
     "torch_geometric": ("graph/export.py", "training/sage_trainer.py", "open_workspace.py"),  # the last: types
     "transformers": ("embedding/text_encoder.py",),
 }
@@ -192,7 +195,7 @@ def test_the_tested_set_pins_every_dependency() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    for requirement in [*project["dependencies"], *extras["cpu"], *extras["evaluation"], *extras["dev"]]:
+    for requirement in [*project["dependencies"], *(name for extra in ("cpu", "evaluation", "serve", "otel", "dev") for name in extras[extra])]:
         assert canonical(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) in pinned, requirement
 
 

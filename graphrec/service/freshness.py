@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from graphrec.recommender import Recommender
 
+_MOST_COMMITS = 1_000  # that are watched at a time
+
 
 class Freshness:
     """Whom to tell when the answers have reached an offset of the log and a version of the catalogue.
@@ -29,7 +31,7 @@ class Freshness:
     def committed(self, offset: int, at: float) -> None:
         """A post ended at this offset, at a time of `time.perf_counter`."""
         with self._lock:
-            self._commits.append((offset, at))
+            self._commits = [*self._commits[-_MOST_COMMITS:], (offset, at)]
 
     def advanced(self) -> None:
         """The answers may know more: called by the follower after each round."""

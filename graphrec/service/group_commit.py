@@ -61,13 +61,12 @@ class Taken:
     repeated: tuple[int, ...]
     new: tuple[int, ...]
     offset: int
-    committed: float  # time.perf_counter() of the commit
 
 
 class GroupCommit:
     """The writer thread of a service, for as long as the context lasts; what was submitted before the end is written.
 
-    `committed(rows, seconds)` is called after each transaction, in the thread.
+    `committed(offset, seconds)` is called after each transaction, in the thread: where the log ends, and what it took.
     """
 
     def __init__(self, store: EventStore, settings: EventSettings, committed: Callable[[int, float], None]) -> None:
@@ -134,7 +133,7 @@ class GroupCommit:
             for _, taken in posts:
                 taken.set_exception(error)
         else:
-            self._committed(len(together), time.perf_counter() - started)
+            self._committed(outcomes[0].offset, time.perf_counter() - started)
             for (_, taken), outcome in zip(posts, outcomes, strict=True):
                 taken.set_result(outcome)
         finally:
@@ -148,7 +147,6 @@ class GroupCommit:
         raw = object_rows("post", np.arange(len(rows), dtype=np.int64), rows, names, [], 0)
         table, rejections = validate(raw, self._settings, time.time())
         appended, fresh = self._store.append_each(table)
-        committed = time.perf_counter()
         new = np.zeros(len(rows), np.bool_)
         good = np.ones(len(rows), np.bool_)
         good[[rejection.line for rejection in rejections]] = False
@@ -168,7 +166,6 @@ class GroupCommit:
                     repeated=tuple(repeated.tolist()),
                     new=tuple(np.flatnonzero(new[mine]).tolist()),
                     offset=appended.offset,
-                    committed=committed,
                 )
             )
             first += length
