@@ -51,8 +51,8 @@ class Follower:
     """One thread that writes, for as long as the context lasts.
 
     `with Follower(recommender): ...`; everything that `recommender` answers inside is at most about `interval` behind
-    the store. An error is logged, and tried again after a second: the answers stay as they were. `advanced` is called in
-    the thread after each round.
+    the store. An error is logged, and tried again after a second: the answers stay as they were. `advanced` is called
+    in the thread after each round.
     """
 
     def __init__(

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
 
     from graphrec.embedding.scrubber import Scrubbed
-    from graphrec.events.store import EventStore
     from graphrec.events.interactions import Interactions
+    from graphrec.events.store import EventStore
     from graphrec.graph.interaction_graph import InteractionGraph
     from graphrec.graph.vocabulary import Vocabulary
     from graphrec.live_state import LiveState

@@ -40,7 +40,12 @@ OWNERS = {
     "limits": ("service/limits.py",),
     "prometheus_client": ("service/",),
     "sqlalchemy": ("events/",),
-    "sqlite3": ("events/", "embedding/text_cache.py", "service/impressions.py", "doctor.py"),  # the last prints its version
+    "sqlite3": (
+        "events/",
+        "embedding/text_cache.py",
+        "service/impressions.py",
+        "doctor.py",
+    ),  # the last prints its version
     "torch_geometric": ("graph/export.py", "training/sage_trainer.py", "open_workspace.py"),  # the last: types
     "transformers": ("embedding/text_encoder.py",),
 }
@@ -195,7 +200,10 @@ def test_the_tested_set_pins_every_dependency() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    for requirement in [*project["dependencies"], *(name for extra in ("cpu", "evaluation", "serve", "otel", "dev") for name in extras[extra])]:
+    for requirement in [
+        *project["dependencies"],
+        *(name for extra in ("cpu", "evaluation", "serve", "otel", "dev") for name in extras[extra]),
+    ]:
         assert canonical(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) in pinned, requirement
 
 

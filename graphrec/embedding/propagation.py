@@ -217,7 +217,7 @@ class Propagation:
         return self.vector_of(numbers, edge_weights, None if stale else self._users["hidden"][user])
 
     def vector_of(self, numbers: Int32, edge_weights: Float32, hidden: Float32 | None = None) -> Float32:
-        """Second-layer vector of a user with these items, float32 (d,); `hidden` is the first layer where it is known."""
+        """Second-layer vector of a user with these items, float32 (d,); `hidden` = the first layer, if known."""
         weights = self.weights
         total = edge_weights.sum(dtype=np.float64)
         shares = edge_weights / np.float32(total) if total > FADED else np.zeros_like(edge_weights)

@@ -145,6 +145,7 @@ def object_rows(
     rejected: list[Rejection],
     bytes_read: int,
 ) -> RawRows:
+    """Rows of decoded objects; `chosen` maps our names to theirs."""
     return RawRows(
         source=source,
         columns={ours: _texts([row.get(theirs) for row in objects], ours) for ours, theirs in chosen.items()},

@@ -1,8 +1,8 @@
 """A user as known beside the graph: what somebody did in this session and no log has yet.
 
-The live state is not touched. A view of it answers for one user's row as if the events of the session had been added to
-that row: its vector, its walks, what it has seen and how long it has been idle follow. Items keep their vectors, degrees
-and popularity, so a session costs what a question costs, and nobody else sees it.
+The live state is not touched. A view of it answers for one user's row as if the events of the session had been added
+to that row: its vector, its walks, what it has seen and how long it has been idle follow. Items keep their vectors,
+degrees and popularity, so a session costs what a question costs, and nobody else sees it.
 """
 
 from __future__ import annotations

@@ -37,7 +37,9 @@ class SessionQuestion(_Body):
     """A question about somebody of whom more is known than the log says."""
 
     user: Id = Field(description="known or not", examples=["a-visitor"])
-    session: list[Step | Id] = Field(max_length=200, description="oldest first", examples=[["22423", {"item": "85123A"}]])
+    session: list[Step | Id] = Field(
+        max_length=200, description="oldest first", examples=[["22423", {"item": "85123A"}]]
+    )
     k: int = Field(default=10, ge=1, examples=[10])
     include_seen: bool = False
     exclude: list[Id] = Field(default=[], max_length=1000)
@@ -106,9 +108,7 @@ def routes(running: Running) -> APIRouter:
     async def recommend_batch(batch: Batch) -> Response:
         """Lists for many users, a line each, in their order."""
         if len(batch.users) > running.settings.users:
-            raise InputError(
-                "too many users", expected=f"at most {running.settings.users}", got=str(len(batch.users))
-            )
+            raise InputError("too many users", expected=f"at most {running.settings.users}", got=str(len(batch.users)))
         users, k = [named(user) for user in batch.users], checked(batch.k)
         found, _, _ = await running.ask(
             lambda: shop.recommend_many(users, k, include_seen=batch.include_seen, reasons=batch.reasons)

@@ -30,7 +30,9 @@ _TEXT = "A graph recommender whose answers know an event as soon as it is acknow
 _TEXT += "command line; its impression id and its timings are in headers."
 
 
-def create_app(recommender: Recommender, settings: ServeSettings | None = None, *, pages: Path | None = None) -> FastAPI:
+def create_app(
+    recommender: Recommender, settings: ServeSettings | None = None, *, pages: Path | None = None
+) -> FastAPI:
     """The service of an open recommender, which stays open when the service ends.
 
     settings: of the workspace if None. pages: a folder of static files, served under /ui.
@@ -51,7 +53,7 @@ def create_app(recommender: Recommender, settings: ServeSettings | None = None, 
         redoc_url=None,
         lifespan=lifespan,
         max_body_size=chosen.body_bytes,
-        telemetry=None if chosen.tracing else {"tracing": False, "metrics": False, "logging": False},
+        telemetry={"tracing": chosen.tracing, "metrics": False, "logs": False, "auto_configure": chosen.tracing},
         responses={
             401: {"description": "A key is needed."},
             403: {"description": "The key does not open this."},

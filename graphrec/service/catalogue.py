@@ -64,10 +64,10 @@ def routes(running: Running) -> APIRouter:
         return _written(done, visible=await running.seen(0, catalogue_offset=end, wait=wait))
 
     def several(rows: Any) -> list[Any]:
-        rows = rows if isinstance(rows, list) else [rows]
-        if len(rows) > running.settings.batch:
-            raise InputError("too many rows", expected=f"at most {running.settings.batch}", got=str(len(rows)))
-        return rows
+        listed: list[Any] = rows if isinstance(rows, list) else [rows]
+        if len(listed) > running.settings.batch:
+            raise InputError("too many rows", expected=f"at most {running.settings.batch}", got=str(len(listed)))
+        return listed
 
     @router.put("/items", response_model=Written)
     async def put_items(body: ItemBody | list[ItemBody], wait: bool = True) -> Response:

@@ -16,6 +16,7 @@ from graphrec.service.keys import ADMIN, READ, WRITE
 from graphrec.service.replies import error_reply
 
 if TYPE_CHECKING:
+    from fastapi import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from graphrec.service.running import Running
@@ -87,8 +88,15 @@ class Door:
                 return self._refuse(403, "scope", "the key does not open this", f"a key with the scope {needed}", None)
         elif _host(headers) not in LOOPBACK:
             return self._refuse(
-                403, "host", "without keys only this machine may ask", ", ".join(sorted(LOOPBACK - {"testserver"})), None
+                403,
+                "host",
+                "without keys only this machine may ask",
+                ", ".join(sorted(LOOPBACK - {"testserver"})),
+                None,
             )
+        if _length(headers) > running.settings.body_bytes:
+            most = f"at most {running.settings.body_bytes} bytes"
+            return self._refuse(413, "body", "the body is too large", most, "post less at a time")
         seconds = running.rate.wait(caller)
         if seconds:
             refusal = self._refuse(429, "rate", "too many requests", running.settings.rate, f"wait {seconds} s")
@@ -96,7 +104,7 @@ class Door:
             return refusal
         return None
 
-    def _refuse(self, status: int, reason: str, problem: str, expected: str, way_out: str | None):  # type: ignore[no-untyped-def]
+    def _refuse(self, status: int, reason: str, problem: str, expected: str, way_out: str | None) -> Response:
         self._running.metrics.refused.labels(reason).inc()
         refusal = error_reply(status, "Refused", problem, expected=expected, way_out=way_out)
         if status == 401:
@@ -126,6 +134,12 @@ def _scope(method: str, path: str) -> str:
 def _presented(headers: dict[bytes, bytes]) -> str:
     kind, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
     return token.strip() if kind.lower() == "bearer" else headers.get(b"x-api-key", b"").decode("latin-1")
+
+
+def _length(headers: dict[bytes, bytes]) -> int:
+    """Announced size of the body; one that comes in pieces is counted as it comes."""
+    announced = headers.get(b"content-length", b"0")
+    return int(announced) if announced.isdigit() and len(announced) < 20 else 0
 
 
 def _host(headers: dict[bytes, bytes]) -> str:

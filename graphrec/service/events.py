@@ -43,7 +43,8 @@ REPLY = {
             "type": "array",
             "items": {
                 "type": "object",
-                "properties": {"row": {"type": "integer"}} | {n: {"type": "string"} for n in ("field", "expected", "got")},
+                "properties": {"row": {"type": "integer"}}
+                | {n: {"type": "string"} for n in ("field", "expected", "got")},
             },
         },
         "repeated": {"type": "array", "items": {"type": "integer"}, "description": "rows known already, from 1"},
@@ -68,7 +69,9 @@ def routes(running: Running) -> APIRouter:
     described = {"description": "What became of the rows.", "content": {"application/json": {"schema": REPLY}}}
 
     @router.post(
-        "/events", openapi_extra={"requestBody": BODY}, responses={200: described, 422: {"description": "No row was taken."}}
+        "/events",
+        openapi_extra={"requestBody": BODY},
+        responses={200: described, 422: {"description": "No row was taken."}},
     )
     async def post_events(request: Request, wait: bool = True) -> Response:
         """Take events in. `wait=false` acknowledges what is durable, without waiting for the answers to know it.
@@ -131,7 +134,9 @@ def _tell(running: Running, chosen: list[tuple[str, Row]]) -> None:
     default = running.recommender.workspace.config.events.default_kind
     outcomes = []
     for list_id, row in chosen:
-        outcome = Outcome(list_id[:_ID_LENGTH], as_text(row["item"], whole=True) or "", row.get("kind", default), time.time())
+        outcome = Outcome(
+            list_id[:_ID_LENGTH], as_text(row["item"], whole=True) or "", row.get("kind", default), time.time()
+        )
         outcomes.append(outcome)
         running.metrics.outcomes.labels(outcome.kind).inc()
     if running.impressions is not None:

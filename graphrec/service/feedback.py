@@ -21,7 +21,9 @@ class Feedback(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    impression: str = Field(max_length=64, description="the X-Impression-ID of the list", examples=["5f0c1a9be27d4c3fa1b20c7d"])
+    impression: str = Field(
+        max_length=64, description="the X-Impression-ID of the list", examples=["5f0c1a9be27d4c3fa1b20c7d"]
+    )
     item: str = Field(min_length=1, max_length=512, examples=["22423"])
     kind: str = Field(examples=["click"], description="click, cart, purchase or another kind of event")
     user: str | None = Field(default=None, max_length=512, description="needed where the list was for nobody")
@@ -55,7 +57,9 @@ def routes(running: Running) -> APIRouter:
         taken, visible = await take_in(running, [row], wait=wait, named=True)
         reply = {"accepted": taken.accepted, "duplicates": taken.duplicates, "rejected": taken.rejected}
         place = {"place": shown.items.index(feedback.item) + 1, "generation": shown.generation}
-        return json_reply({**reply, **place, "offset": taken.offset, "visible": visible}, 422 if taken.rejected else 200)
+        return json_reply(
+            {**reply, **place, "offset": taken.offset, "visible": visible}, 422 if taken.rejected else 200
+        )
 
     @router.get("/feedback")
     async def rates() -> Response:

@@ -39,10 +39,8 @@ class Freshness:
             return
         now = time.perf_counter()
         with self._lock:
-            reached, left = [], []
-            for waiter in self._waiting:
-                (reached if self._knows(waiter[0], waiter[1]) else left).append(waiter)
-            self._waiting = left
+            reached = [waiter for waiter in self._waiting if self._knows(waiter[0], waiter[1])]
+            self._waiting = [waiter for waiter in self._waiting if waiter not in reached]
             seen = [at for offset, at in self._commits if offset <= self._recommender.offset]
             self._commits = [commit for commit in self._commits if commit[0] > self._recommender.offset]
         for at in seen:

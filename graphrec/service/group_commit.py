@@ -102,7 +102,9 @@ class GroupCommit:
         """
         with self._lock:
             if self._waiting + len(rows) > _MOST_WAITING:
-                raise StoreError("too many events wait to be written", got=str(self._waiting), way_out="post them later")
+                raise StoreError(
+                    "too many events wait to be written", got=str(self._waiting), way_out="post them later"
+                )
             self._waiting += len(rows)
         taken: Future[Taken] = Future()
         self._queue.put((rows, taken))

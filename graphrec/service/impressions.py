@@ -132,8 +132,8 @@ class Impressions:
             ).fetchone()
         if row is None:
             return None
-        *plain, generation, offset, items = row
-        return Shown(*plain, generation or None, offset, tuple(msgspec.json.decode(items)))
+        known_id, at, question, user, generation, offset, items = row
+        return Shown(known_id, at, question, user, generation or None, offset, tuple(msgspec.json.decode(items)))
 
     def rates(self) -> list[Rates]:
         """How the lists did, by generation and question; writes what waits first."""
@@ -188,7 +188,9 @@ class Impressions:
 
     def _prune(self, before: float) -> None:
         with self._lock:
-            self._connection.execute("DELETE FROM outcomes WHERE list IN (SELECT id FROM lists WHERE at < ?)", (before,))
+            self._connection.execute(
+                "DELETE FROM outcomes WHERE list IN (SELECT id FROM lists WHERE at < ?)", (before,)
+            )
             self._connection.execute("DELETE FROM lists WHERE at < ?", (before,))
 
 

@@ -25,16 +25,16 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self._process = ProcessCollector(registry=registry)
-        self.requests = Counter(
-            "graphrec_http_requests", "Requests.", ["route", "method", "status"], registry=registry
-        )
+        self.requests = Counter("graphrec_http_requests", "Requests.", ["route", "method", "status"], registry=registry)
         self.seconds = Histogram(
             "graphrec_http_request_seconds", "Time of requests.", ["route"], buckets=_SECONDS, registry=registry
         )
         self.refused = Counter(
             "graphrec_refused_requests", "Requests refused at the door.", ["reason"], registry=registry
         )
-        self.events = Counter("graphrec_events", "Events posted, by what became of them.", ["outcome"], registry=registry)
+        self.events = Counter(
+            "graphrec_events", "Events posted, by what became of them.", ["outcome"], registry=registry
+        )
         self.commits = Histogram(
             "graphrec_commit_seconds", "Time of durable transactions of events.", buckets=_SECONDS, registry=registry
         )
@@ -50,7 +50,9 @@ class Metrics:
         self._ctr = self._gauge("graphrec_ctr", "Share of shown lists with a click.", "generation", "question")
         self._cvr = self._gauge("graphrec_cvr", "Share of shown lists with a purchase.", "generation", "question")
 
-    def watch(self, recommender: Recommender, follower: Follower, backlog: Callable[[], int], waiting: Callable[[], int]) -> None:
+    def watch(
+        self, recommender: Recommender, follower: Follower, backlog: Callable[[], int], waiting: Callable[[], int]
+    ) -> None:
         """Look these up whenever somebody asks."""
         looked_up: list[tuple[str, str, Callable[[], float]]] = [
             ("graphrec_offset", "Log offset that the answers know.", lambda: recommender.offset),

@@ -1,8 +1,8 @@
 """Other names for users: what the log holds and what the logs show.
 
-A pseudonym is a keyed hash of a user's id (BLAKE2b, 128 bits). With `[serve] pseudonyms` ids become pseudonyms at the door
-and the true ones are written nowhere; whoever has no `pseudonym.key` can neither undo them nor try ids out. Without the
-setting ids are kept as they are, and only log lines show a short pseudonym, of a key that dies with the process.
+A pseudonym is a keyed hash of a user's id (BLAKE2b, 128 bits). With `[serve] pseudonyms` ids become pseudonyms at the
+door and the true ones are written nowhere; whoever has no `pseudonym.key` can neither undo them nor try ids out. Without
+the setting ids are kept as they are, and only log lines show a short pseudonym, of a key that dies with the process.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def _kept_key(path: Path) -> bytes:
         text = path.read_text(encoding="ascii", errors="replace").strip()
         if len(text) != 64 or any(letter not in "0123456789abcdef" for letter in text):
             raise ConfigError(
-                f"{path} holds no key", expected="64 hexadecimal digits", way_out="restore it: users cannot be known again"
+                f"{path} holds no key",
+                expected="64 hexadecimal digits",
+                way_out="restore it: users cannot be known again",
             ) from None
         return bytes.fromhex(text)
     key = secrets.token_bytes(32)

@@ -30,7 +30,7 @@ Answer = TypeVar("Answer")
 _RATES_AGE = 5.0  # seconds that click rates are kept before they are counted again
 
 
-class Busy(GraphrecError):
+class BusyError(GraphrecError):
     """So many questions wait that another would only wait too."""
 
 
@@ -72,9 +72,9 @@ class Running:
         self._stack.close()
 
     async def ask(self, question: Callable[[], Answer]) -> tuple[Answer, float, float]:
-        """Have a thread answer: the answer, and the seconds it waited and took. Raises Busy, and what it raises."""
+        """Have a thread answer: the answer, and the seconds it waited and took. Raises BusyError, and what it raises."""
         if self._asked >= self.settings.waiting + self.settings.threads:
-            raise Busy("too many questions wait", got=str(self._asked), way_out="ask later, or of another replica")
+            raise BusyError("too many questions wait", got=str(self._asked), way_out="ask later, or of another replica")
         self._asked += 1
         asked = time.perf_counter()
 

@@ -9,7 +9,7 @@ import uvicorn
 
 from graphrec.errors import ConfigError
 from graphrec.recommender import Recommender
-from graphrec.service import logs, tracing
+from graphrec.service import logs
 from graphrec.service.app import create_app
 from graphrec.service.keys import Keys
 from graphrec.workspace import Workspace
@@ -27,8 +27,6 @@ def serve(directory: Path, settings: ServeSettings, pages: Path | None = None) -
     workspace = Workspace(directory)
     check_address(settings.host, Keys(workspace.directory))
     logs.configure()
-    if settings.tracing:
-        tracing.start()
     with Recommender(workspace) as recommender:
         config = uvicorn.Config(
             create_app(recommender, settings, pages=pages),

@@ -1,4 +1,4 @@
-"""A session beside the graph: a row that is the graph's changes nothing, other rows change the answer of one user only."""
+"""A session beside the graph: a row that is the graph's changes nothing, others change one user's answer only."""
 
 from __future__ import annotations
 
