@@ -110,9 +110,9 @@ class Recommender(OpenWorkspace):
         """The k items that suit a user best, from everything known up to now.
 
         An unknown user, or one whose every event was taken back, gets the recently popular items and the answer says
-        so. `exclude` names items that must not be shown. `session` names items that the user, known or not, has just had
-        to do with, oldest first, each with the kind of the event if it is not the default one; they count in this answer
-        only. Raises InputError for k below one or a kind that is not configured.
+        so. `exclude` names items that must not be shown. `session` names items that the user, known or not, has just
+        had to do with, oldest first, each with the kind of the event if it is not the default one; they count in this
+        answer only. Raises InputError for k below one or a kind that is not configured.
         """
         _check_k(k)
         with self._reading() as state:

@@ -1,8 +1,8 @@
 """Other names for users: what the log holds and what the logs show.
 
 A pseudonym is a keyed hash of a user's id (BLAKE2b, 128 bits). With `[serve] pseudonyms` ids become pseudonyms at the
-door and the true ones are written nowhere; whoever has no `pseudonym.key` can neither undo them nor try ids out. Without
-the setting ids are kept as they are, and only log lines show a short pseudonym, of a key that dies with the process.
+door and the true ones are written nowhere; whoever has no `pseudonym.key` can neither undo them nor try ids out.
+Without the setting ids are kept as they are, and only log lines show a short one, of a key that dies with the process.
 """
 
 from __future__ import annotations

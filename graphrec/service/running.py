@@ -72,7 +72,7 @@ class Running:
         self._stack.close()
 
     async def ask(self, question: Callable[[], Answer]) -> tuple[Answer, float, float]:
-        """Have a thread answer: the answer, and the seconds it waited and took. Raises BusyError, and what it raises."""
+        """Have a thread answer: the answer, and the seconds it waited and took; raises BusyError."""
         if self._asked >= self.settings.waiting + self.settings.threads:
             raise BusyError("too many questions wait", got=str(self._asked), way_out="ask later, or of another replica")
         self._asked += 1
