@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,8 @@ def serve(
     pages: Annotated[Path | None, typer.Option(help="A folder of static files, served under /ui.")] = None,
 ) -> None:
     """Answer over HTTP, taking events in at the same time, until stopped."""
+    # Questions run side by side, so libraries that split each among all cores would only make them wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from graphrec.workspace import Workspace
 
     try:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 Answer = TypeVar("Answer")
+_LOOK = 0.025  # seconds between two looks at the store for what other processes wrote; our own posts wake the follower
 _RATES_AGE = 5.0  # seconds that click rates are kept before they are counted again
 
 
@@ -49,7 +50,7 @@ class Running:
         self.metrics = Metrics()
         self.started = time.time()
         self.freshness = Freshness(recommender, self.metrics.freshness.observe)
-        self.follower = Follower(recommender, advanced=self.freshness.advanced)
+        self.follower = Follower(recommender, _LOOK, self.freshness.advanced)
         self.commit = GroupCommit(recommender.store, recommender.workspace.config.events, self._committed)
         self.impressions = Impressions(directory, settings.impression_days) if settings.impressions else None
         self.metrics.watch(recommender, self.follower, self.backlog, lambda: self.commit.waiting)
