@@ -18,7 +18,7 @@ Id = Annotated[str, Field(min_length=1, max_length=512)]
 K = Annotated[int, Query(ge=1, description="Length of the list.", examples=[10])]
 User = Annotated[Id, Query(description="User id.", examples=["17850"])]
 Item = Annotated[Id, Query(description="Item id.", examples=["22423"])]
-Exclude = Annotated[list[Id], Query(max_length=1000, description="Item ids that must not be shown.")]
+Exclude = Annotated[list[Id], Query(max_length=100, description="Item ids that must not be shown.")]
 Keep = Annotated[bool, Query(description="Remember the list, so that clicks can be told of it.")]
 
 

@@ -55,8 +55,12 @@ def create_app(
         max_body_size=chosen.body_bytes,
         telemetry={"tracing": chosen.tracing, "metrics": False, "logs": False, "auto_configure": chosen.tracing},
         responses={
+            400: {"description": "This is no HTTP request, or its address is too long."},
             401: {"description": "A key is needed."},
             403: {"description": "The key does not open this."},
+            404: {"description": "There is no such item, user or list."},
+            409: {"description": "This needs a trained generation, and there is none yet."},
+            413: {"description": "The body is too large."},
             422: {"description": "The request is not understood."},
             429: {"description": "Too many requests."},
             503: {"description": "Not now; ask later."},

@@ -53,7 +53,7 @@ def routes(running: Running) -> APIRouter:
                 "index": None
                 if index is None
                 else {"items": len(index), "overlay": len(index.view.overlay), "written": index.writes},
-                "dropped_impressions": 0 if running.impressions is None else running.impressions.dropped,
+                "dropped_impressions": running.dropped(),
             }
         )
 

@@ -51,7 +51,12 @@ class Metrics:
         self._cvr = self._gauge("graphrec_cvr", "Share of shown lists with a purchase.", "generation", "question")
 
     def watch(
-        self, recommender: Recommender, follower: Follower, backlog: Callable[[], int], waiting: Callable[[], int]
+        self,
+        recommender: Recommender,
+        follower: Follower,
+        backlog: Callable[[], int],
+        waiting: Callable[[], int],
+        dropped: Callable[[], int],
     ) -> None:
         """Look these up whenever somebody asks."""
         looked_up: list[tuple[str, str, Callable[[], float]]] = [
@@ -69,6 +74,7 @@ class Metrics:
                 "1 while following the log fails.",
                 lambda: float(follower.followed.error is not None),
             ),
+            ("graphrec_dropped_impressions", "Lists and outcomes that were not kept under load.", dropped),
             ("graphrec_index_items", "Items of the index.", lambda: _index(recommender)[0]),
             ("graphrec_index_overlay_rows", "Rows scored beside the index.", lambda: _index(recommender)[1]),
         ]

@@ -53,7 +53,7 @@ class Running:
         self.follower = Follower(recommender, _LOOK, self.freshness.advanced)
         self.commit = GroupCommit(recommender.store, recommender.workspace.config.events, self._committed)
         self.impressions = Impressions(directory, settings.impression_days) if settings.impressions else None
-        self.metrics.watch(recommender, self.follower, self.backlog, lambda: self.commit.waiting)
+        self.metrics.watch(recommender, self.follower, self.backlog, lambda: self.commit.waiting, self.dropped)
         self._pool = ThreadPoolExecutor(settings.threads, "graphrec answers")
         self._catalogue = ThreadPoolExecutor(1, "graphrec catalogue")  # a long import holds no question up
         self._asked = 0
@@ -102,6 +102,10 @@ class Running:
     def backlog(self) -> int:
         """Events of the log that the answers do not know yet."""
         return max(self.recommender.store.offset - self.recommender.offset, 0)
+
+    def dropped(self) -> int:
+        """Lists and outcomes that were not kept."""
+        return 0 if self.impressions is None else self.impressions.dropped
 
     def rates(self) -> list[Rates]:
         """How shown lists did, counted at most every few seconds."""
