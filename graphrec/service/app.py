@@ -13,8 +13,12 @@ from starlette.exceptions import HTTPException
 
 from graphrec import __version__
 from graphrec.errors import GraphrecError
-from graphrec.service import answers, catalogue, events, feedback, health
+from graphrec.service.answers import routes as answers
+from graphrec.service.catalogue import routes as catalogue
 from graphrec.service.door import PAGES, Door
+from graphrec.service.events import routes as events
+from graphrec.service.feedback import routes as feedback
+from graphrec.service.health import routes as health
 from graphrec.service.replies import IMPRESSION, error_reply, explained
 from graphrec.service.running import Running
 
@@ -68,7 +72,7 @@ def create_app(
     )
     app.state.running = running
     for group in (events, answers, catalogue, feedback, health):
-        app.include_router(group.routes(running))
+        app.include_router(group(running))
     if pages is not None:
         app.mount(PAGES, StaticFiles(directory=pages, html=True))
     if chosen.origins:

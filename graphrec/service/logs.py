@@ -33,7 +33,7 @@ class JsonLines(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
-def configure(level: int = logging.INFO) -> None:
+def log_as_json(level: int = logging.INFO) -> None:
     """Have the whole process log like this."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())

@@ -9,9 +9,9 @@ import uvicorn
 
 from graphrec.errors import ConfigError
 from graphrec.recommender import Recommender
-from graphrec.service import logs
 from graphrec.service.app import create_app
 from graphrec.service.keys import Keys
+from graphrec.service.logs import log_as_json
 from graphrec.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def serve(directory: Path, settings: ServeSettings, pages: Path | None = None) -
     """Serve a workspace until SIGTERM or SIGINT; raises ConfigError for an address that strangers could reach."""
     workspace = Workspace(directory)
     check_address(settings.host, Keys(workspace.directory))
-    logs.configure()
+    log_as_json()
     with Recommender(workspace) as recommender:
         config = uvicorn.Config(
             create_app(recommender, settings, pages=pages),

@@ -82,7 +82,11 @@ def test_a_key_has_a_rate_of_its_own(start, shop: Path) -> None:
 
 
 def test_every_reply_carries_the_headers_and_a_request_id(client) -> None:
-    for reply in (client.get("/v1/trending"), client.get("/nothing"), client.get("/v1/trending", headers={"host": "x"})):
+    for reply in (
+        client.get("/v1/trending"),
+        client.get("/nothing"),
+        client.get("/v1/trending", headers={"host": "x"}),
+    ):
         assert reply.headers["x-content-type-options"] == "nosniff"
         assert reply.headers["x-frame-options"] == "DENY"
         assert "default-src 'self'" in reply.headers["content-security-policy"]
@@ -101,7 +105,9 @@ def test_other_origins_are_let_in_by_name_only(start) -> None:
     assert "access-control-allow-origin" not in other.headers
 
 
-@pytest.mark.parametrize("path", ["/../keys.json", "/ui/../keys.json", "/%2e%2e/keys.json", "/v1/items?item=../keys.json"])
+@pytest.mark.parametrize(
+    "path", ["/../keys.json", "/ui/../keys.json", "/%2e%2e/keys.json", "/v1/items?item=../keys.json"]
+)
 def test_no_path_leads_to_a_file(client, shop: Path, path: str) -> None:
     Keys(shop).add("one", ["read"])
     for reply in (client.get(path), client.get(path, headers={"x-api-key": "x"})):

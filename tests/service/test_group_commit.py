@@ -66,7 +66,14 @@ def test_posts_that_wait_share_a_transaction_and_each_hears_of_its_own_rows() ->
         assert commit.waiting == 0
 
 
-values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4) | st.just([1])
+values = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=4)
+    | st.just([1])
+)
 moments = values | st.sampled_from([1_700_000_000, "2024-01-01", "2024-01-01T10:00:00+02:00", 1.7e9])
 kinds = values | st.sampled_from(sorted(SETTINGS.kinds))
 rows = st.fixed_dictionaries(

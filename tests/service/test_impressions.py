@@ -19,7 +19,9 @@ def test_rates_are_of_lists_by_generation_and_question(tmp_path: Path) -> None:
     for one in (shown("a"), shown("b"), shown("c", 2), shown("d", None), shown("e", 1, question="similar")):
         kept.show(one)
     kept.choose([Outcome("a", "i1", "click", NOW), Outcome("a", "i2", "click", NOW), Outcome("a", "i1", "click", NOW)])
-    kept.choose([Outcome("a", "i1", "purchase", NOW), Outcome("c", "i1", "click", NOW), Outcome("x", "i1", "click", NOW)])
+    kept.choose(
+        [Outcome("a", "i1", "purchase", NOW), Outcome("c", "i1", "click", NOW), Outcome("x", "i1", "click", NOW)]
+    )
     rates = {(rate.generation, rate.question): rate for rate in kept.rates()}
     assert rates[1, "recommend"].lists == 2
     assert (rates[1, "recommend"].ctr, rates[1, "recommend"].cvr) == (0.5, 0.5)
