@@ -29,7 +29,7 @@ from graphrec.errors import InputError
 from graphrec.events.catalogue import is_withdrawn
 from graphrec.events.event import Item, iso
 from graphrec.open_workspace import OpenWorkspace, generation_of, item_number, not_trained, user_number
-from graphrec.ranking.explanation import evidence
+from graphrec.ranking.explanation import Evidence, evidence, evidence_of
 from graphrec.ranking.ranker import head_for, in_session, ranked
 from graphrec.retrieval.cold_items import TEXT, TEXT_SOURCE
 from graphrec.retrieval.retriever import POPULAR, SOURCES
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 _SOURCES = SOURCES | {TEXT: TEXT_SOURCE}
 _REASONS = 2  # shown with each recommendation
+_PATHS = 5  # shown of one item that somebody asks about
 _SEARCH_POOL = 100  # texts nearest to a search that a user's taste may re-order
 _TASTE = 0.1  # weight of the taste beside the cosine of the texts
 
@@ -132,15 +133,18 @@ class Recommender(OpenWorkspace):
             numbers, offered = candidates.numbers[best], candidates.sources[best]
             if cold is not None:
                 numbers, offered, scores = cold.into_places(row, hidden, k, numbers, offered, scores)
+            found = evidence_of(retriever, row, numbers, _REASONS) if reasons else [None] * len(numbers)
             shown = tuple(
                 Recommendation(
                     item=state.items.key(item),
                     title=state.catalogue.title(item),
                     score=float(score),
                     sources=tuple(name for bit, name in _SOURCES.items() if sources & bit),
-                    reasons=_reasons(state, retriever, cold, row, item) if reasons else (),
+                    reasons=() if why is None else _reasons(state, why, cold, row, item),
                 )
-                for item, score, sources in zip(numbers.tolist(), scores.tolist(), offered.tolist(), strict=True)
+                for item, score, sources, why in zip(
+                    numbers.tolist(), scores.tolist(), offered.tolist(), found, strict=True
+                )
             )
             notes = []
             if not personal:
@@ -257,13 +261,14 @@ class Recommender(OpenWorkspace):
             cosine = None
             if query is not None and retriever.index is not None:
                 cosine = float(unit_rows(query[None, :-1])[0] @ retriever.vectors(np.array([number], np.int32))[0])
+            found = evidence(retriever, row, number, limit=_PATHS)
             return Explanation(
                 user=user,
                 item=item,
                 title=state.catalogue.title(number),
-                reasons=_reasons(state, retriever, state.cold, row, number, limit=5),
+                reasons=_reasons(state, found, state.cold, row, number, limit=_PATHS),
                 cosine=cosine,
-                popularity_rank=evidence(retriever, row, number, limit=0).popularity_rank,
+                popularity_rank=found.popularity_rank,
             )
 
     # -- making generations -------------------------------------------------------------------------------------------
@@ -342,10 +347,9 @@ def _beside(state: LiveState, user: int, session: Sequence[str | tuple[str, str]
 
 
 def _reasons(
-    state: LiveState, retriever: Retriever, cold: ColdItems | None, user: int, item: int, limit: int = _REASONS
+    state: LiveState, found: Evidence, cold: ColdItems | None, user: int, item: int, limit: int = _REASONS
 ) -> tuple[Reason, ...]:
     """Sentences for a pair of node numbers: paths first, then what a cold item is like, then how popular it is."""
-    found = evidence(retriever, user, item, limit)
     reasons = []
     for path in found.paths:
         name = state.catalogue.title(path.seed) or state.items.key(path.seed)

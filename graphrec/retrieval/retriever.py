@@ -20,7 +20,7 @@ from graphrec.retrieval.graph_filter import GraphFilter
 from graphrec.retrieval.largest import largest
 from graphrec.retrieval.live_index import LiveIndex
 from graphrec.retrieval.popularity import Popularity
-from graphrec.retrieval.taste import NEWEST, recency_weights
+from graphrec.retrieval.taste import recency_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -244,9 +244,9 @@ class Retriever:
         items, weights = self.speaking(user)
         coordinates = self.filter.coordinates(items, weights, degrees[items])
         if len(items):
-            walk, shared = self.filter.walks(self.graph.arrays, user, items, weights)
+            newest = recency_weights(len(items))
+            walk, shared, taste = self.filter.walks(self.graph.arrays, user, items, weights, newest)
             sources[self._filtered(walk, coordinates, max(self.settings.filter, at_least), exclude)] |= FILTER
-            taste = self.filter.walk(self.graph.arrays, user, items[:NEWEST], recency_weights(len(items)))
             sources[_best(taste, exclude, max(self.settings.taste, at_least))] |= TASTE
         if query is not None and self.index is not None:
             nearest = self.index.search(query[None], max(self.settings.sage, at_least), exclude)
