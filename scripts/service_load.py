@@ -71,7 +71,7 @@ async def open_load(
         try:
             status, _ = await request(number)
             failed += status != 200
-        except OSError:
+        except (OSError, EOFError):  # IncompleteReadError is an EOFError
             failed += 1
         latencies.append((time.perf_counter() - began - at) * 1e3)
 

@@ -36,6 +36,8 @@ _ROW = np.dtype(
 )
 # as text, because tuples through the driver's executemany take half the time of SQLAlchemy's dictionaries
 _INSERT_EVENT = 'INSERT INTO events (ts, h, "user", item, kind, value) VALUES (?, ?, ?, ?, ?, ?)'
+_ENDS = """SELECT (SELECT coalesce(max(seq), 0) FROM events), (SELECT coalesce(max(seq), 0) FROM catalogue),
+    (SELECT coalesce(max(number) + 1, 0) FROM users), (SELECT coalesce(max(number) + 1, 0) FROM items)"""
 _FIND_EVENT = "SELECT 1 FROM events WHERE ts = ? AND h = ?"
 
 Content = tuple[str, str, str]  # title, text, attributes as canonical JSON
@@ -64,6 +66,15 @@ class CatalogueRow(NamedTuple):
     seq: int
     number: int
     item: Item
+
+
+class Ends(NamedTuple):
+    """Where log, catalogue and numbers end, all of one moment: whoever follows the store compares four numbers."""
+
+    offset: int
+    catalogue: int
+    users: int
+    items: int
 
 
 class Counts(NamedTuple):
@@ -128,6 +139,12 @@ class EventStore:
     def offset(self) -> int:
         """Where the log ends: the offset of its last event, 0 when it is empty."""
         return self._scalar(sa.func.max(events.c.seq)) or 0
+
+    def ends(self) -> Ends:
+        """Tell whether there is anything new, in one question."""
+        with self._database.reading() as connection:
+            cursor: Any = connection.exec_driver_sql(_ENDS).cursor
+            return Ends(*cursor.fetchone())
 
     @property
     def catalogue_offset(self) -> int:

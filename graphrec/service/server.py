@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from graphrec.config import ServeSettings
 
 GRACE = 10  # seconds that requests have to end in
+KEPT = 75  # seconds that an idle connection is kept: longer than proxies keep theirs
 
 
 def serve(directory: Path, settings: ServeSettings, pages: Path | None = None) -> None:
@@ -36,6 +37,7 @@ def serve(directory: Path, settings: ServeSettings, pages: Path | None = None) -
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE,
+            timeout_keep_alive=KEPT,
             proxy_headers=False,
         )
         uvicorn.Server(config).run()
