@@ -46,6 +46,14 @@ class Connections:
         finally:
             self._free.put_nowait(connection)
 
+    async def close(self) -> None:
+        """Close those that are open; nobody may be asking."""
+        while not self._free.empty():
+            connection = self._free.get_nowait()
+            if connection is not None:
+                connection[1].close()
+                await connection[1].wait_closed()
+
     async def json(self, method: str, path: str, value: Any = None) -> Any:
         """The decoded reply; raises RuntimeError for any status but 200."""
         status, body = await self.ask(method, path, b"" if value is None else json.dumps(value).encode())
