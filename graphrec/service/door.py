@@ -25,7 +25,7 @@ OPEN = {"/healthz", "/readyz", "/v1/version", "/openapi.json"}
 PAGES = "/ui"  # static files: they hold no data, and ask for it with a key
 ADMINISTRATION = {"/v1/status"}
 QUESTIONS = {"/v1/recommend", "/v1/recommend/batch"}  # posted, and yet they only read
-LOOPBACK = {"localhost", "127.0.0.1", "::1", "testserver"}
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = [
@@ -81,7 +81,7 @@ class Door:
             if key is not None:
                 caller = f"key {key.id}"
             scope["state"]["key"] = None if key is None else key.id
-            needed = None if path in OPEN or path.startswith(f"{PAGES}/") else _scope(scope["method"], path)
+            needed = None if self._is_open(scope, headers) else _scope(scope["method"], path)
             if needed is not None and key is None:
                 return self._refuse(401, "key", "a key is needed", "Authorization: Bearer KEY", "graphrec key add")
             if needed is not None and key is not None and not key.opens(needed):
@@ -91,7 +91,7 @@ class Door:
                 403,
                 "host",
                 "without keys only this machine may ask",
-                ", ".join(sorted(LOOPBACK - {"testserver"})),
+                ", ".join(sorted(LOOPBACK)),
                 None,
             )
         if _length(headers) > running.settings.body_bytes:
@@ -103,6 +103,12 @@ class Door:
             refusal.headers["retry-after"] = str(seconds)
             return refusal
         return None
+
+    def _is_open(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
+        """Whether it needs no key: health, pages, and a browser that asks which origins may ask, which sends none."""
+        path = scope["path"]
+        preflight = scope["method"] == "OPTIONS" and b"access-control-request-method" in headers
+        return path in OPEN or path.startswith(f"{PAGES}/") or (preflight and bool(self._running.settings.origins))
 
     def _refuse(self, status: int, reason: str, problem: str, expected: str, way_out: str | None) -> Response:
         self._running.metrics.refused.labels(reason).inc()

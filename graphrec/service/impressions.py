@@ -152,21 +152,28 @@ class Impressions:
         return found
 
     def write(self) -> None:
-        """Bring what waits into the file."""
+        """Bring what waits into the file; what cannot be written is dropped and counted."""
         with self._lock:
             some = [self._waiting.popleft() for _ in range(len(self._waiting))]
             if not some:
                 return
             lists = [one for one in some if isinstance(one, Shown)]
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany("INSERT OR IGNORE INTO lists VALUES (?, ?, ?, ?, ?, ?, ?)", map(_row, lists))
-            self._connection.executemany(
-                "INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?)",
-                [(one.list, one.item, one.kind, one.at) for one in some if isinstance(one, Outcome)],
-            )
-            self._connection.execute("COMMIT")
-        for shown in lists:
-            self._recent.pop(shown.id, None)
+            outcomes = [(one.list, one.item, one.kind, one.at) for one in some if isinstance(one, Outcome)]
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(
+                    "INSERT OR IGNORE INTO lists VALUES (?, ?, ?, ?, ?, ?, ?)", map(_row, lists)
+                )
+                self._connection.executemany("INSERT OR IGNORE INTO outcomes VALUES (?, ?, ?, ?)", outcomes)
+                self._connection.execute("COMMIT")
+            except sqlite3.Error:
+                self.dropped += len(some)
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            finally:
+                for shown in lists:
+                    self._recent.pop(shown.id, None)
 
     def _add(self, one: Shown | Outcome) -> bool:
         if len(self._waiting) >= _MOST_WAITING:

@@ -36,7 +36,7 @@ def start(shop: Path) -> Iterator[Callable[..., Client]]:
         def started(**settings: Any) -> Client:
             recommender = stack.enter_context(Recommender.open(shop))
             app = create_app(recommender, ServeSettings(**settings))
-            client = stack.enter_context(Client(app, raise_server_exceptions=False))
+            client = stack.enter_context(Client(app, base_url="http://localhost", raise_server_exceptions=False))
             client.running = app.state.running
             return client
 

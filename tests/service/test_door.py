@@ -22,7 +22,7 @@ def bearer(key: str) -> dict[str, str]:
 
 def test_without_keys_only_this_machine_may_ask(client) -> None:
     assert client.get("/v1/trending").status_code == 200
-    for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", ""):
+    for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "testserver", ""):
         assert client.get("/v1/trending", headers={"host": host}).status_code == 403
     for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
         assert client.get("/v1/trending", headers={"host": host}).status_code == 200
@@ -103,6 +103,16 @@ def test_other_origins_are_let_in_by_name_only(start) -> None:
     assert client.options("/v1/trending", headers=asked).headers["access-control-allow-origin"] == asked["origin"]
     other = client.get("/v1/trending", headers={"origin": "https://evil.example"})
     assert "access-control-allow-origin" not in other.headers
+
+
+def test_a_browser_asks_for_leave_without_a_key_and_for_data_with_one(start, shop: Path) -> None:
+    client = start(origins=("https://shop.example",))
+    _, key = Keys(shop).add("front", ["read"])
+    origin = {"origin": "https://shop.example"}
+    leave = client.options("/v1/trending", headers={**origin, "access-control-request-method": "GET"})
+    assert (leave.status_code, leave.headers["access-control-allow-origin"]) == (200, origin["origin"])
+    assert client.get("/v1/trending", headers=origin).status_code == 401
+    assert client.get("/v1/trending", headers={**origin, **bearer(key)}).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_pages_are_static_and_open(client, tmp_path: Path) -> None:
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "index.html").write_text("<h1>hello</h1>")
     app = create_app(client.running.recommender, pages=tmp_path / "pages")
-    with TestClient(app) as pages:
+    with TestClient(app, base_url="http://localhost") as pages:
         reply = pages.get("/ui/")
         assert (reply.status_code, reply.text) == (200, "<h1>hello</h1>")
         assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]

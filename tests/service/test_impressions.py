@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,21 @@ def test_too_many_are_dropped_and_counted(tmp_path: Path, monkeypatch: pytest.Mo
         kept.show(shown(name))
     assert kept.dropped == 1
     assert kept.find("c") is None
+
+
+def test_what_cannot_be_written_is_dropped_and_the_next_is_kept(tmp_path: Path) -> None:
+    kept = Impressions(tmp_path, days=30)
+    kept._connection.execute("ALTER TABLE outcomes RENAME TO elsewhere")
+    kept.show(shown("a"))
+    kept.choose([Outcome("a", "i1", "click", NOW)])
+    with pytest.raises(sqlite3.Error):
+        kept.write()
+    assert kept.dropped == 2
+    assert kept.find("a") is None
+    kept._connection.execute("ALTER TABLE elsewhere RENAME TO outcomes")
+    kept.show(shown("b"))
+    kept.write()
+    assert kept.find("b") == shown("b")
 
 
 def test_old_lists_go_with_their_outcomes(tmp_path: Path) -> None:
