@@ -137,16 +137,21 @@ class SplitRecommender(Recommender):
         *,
         include_seen: bool = False,
         exclude: Sequence[str] = (),
+        session: Sequence[str | tuple[str, str]] = (),
         reasons: bool = True,
     ) -> Recommendations:
         """Answer from the generation of the user's variant."""
         variant = None if self._test is None else self._test.variant(user)
         other = None if variant is None else self._others.get(variant)
         if other is None:
-            shown = super().recommend(user, k, include_seen=include_seen, exclude=exclude, reasons=reasons)
+            shown = super().recommend(
+                user, k, include_seen=include_seen, exclude=exclude, session=session, reasons=reasons
+            )
         else:
             other.refresh()
-            shown = other.recommend(user, k, include_seen=include_seen, exclude=exclude, reasons=reasons)
+            shown = other.recommend(
+                user, k, include_seen=include_seen, exclude=exclude, session=session, reasons=reasons
+            )
         if self._test is not None:
             note_shown(self.workspace.directory, self._test, shown)
         return shown

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -15,6 +17,10 @@ class _Answer:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for `json.dumps`."""
         return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    def to_json(self) -> bytes:
+        """The same as one line of JSON, UTF-8: what the command line prints and the service sends."""
+        return msgspec.json.encode(self)
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,8 @@ class Recommendations(_Answer):
     """A list, best first, and what it was computed from.
 
     generation: number of the model, None before the first training. offset: position of the log that was known.
-    note: why the list is not personal or shorter than asked for; empty otherwise.
+    note: why the list is not personal or shorter than asked for; empty otherwise. certified: whether the items of the
+    index are proved to be the best of all, not only of those that a search has visited.
     """
 
     user: str | None
@@ -51,6 +58,7 @@ class Recommendations(_Answer):
     generation: int | None
     offset: int
     note: str = ""
+    certified: bool = True
 
     def __iter__(self) -> Iterator[Recommendation]:
         return iter(self.items)
@@ -76,6 +84,46 @@ class Explanation(_Answer):
     reasons: tuple[Reason, ...]
     cosine: float | None  # of the GraphSAGE vectors; None before the first training or without a history
     popularity_rank: int  # 1 = most events lately
+
+
+@dataclass(frozen=True)
+class Touched(_Answer):
+    """An item that a user had to do with."""
+
+    item: str
+    title: str
+    share: float  # of all that speaks for the user; 0 = taken back or faded away
+    last: str  # when, ISO 8601
+
+
+@dataclass(frozen=True)
+class Profile(_Answer):
+    """What is known of a user: attributes of the user table, and the items of the graph, newest first.
+
+    items: how many there are in all. in_session: whether the newest event of the log is so near that the next of this
+    user is about to follow.
+    """
+
+    user: str
+    known: bool
+    attributes: dict[str, Any]
+    items: int
+    newest: tuple[Touched, ...]
+    in_session: bool
+    generation: int | None
+    offset: int
+
+
+@dataclass(frozen=True)
+class Described(_Answer):
+    """What the catalogue says of an item, and how many users have had it."""
+
+    item: str
+    title: str
+    text: str
+    attributes: dict[str, Any]
+    users: int
+    withdrawn: bool
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,18 @@ from graphrec import __version__
 from graphrec.backup_commands import backup, restore
 from graphrec.errors import GraphrecError, InputError
 from graphrec.evaluate_command import evaluate
+from graphrec.generation_commands import rebuild, snapshot, train, update
 from graphrec.job_commands import jobs, schedule
-from graphrec.options import JsonOption, KOption, QuietOption, WorkspaceArgument, print_json
+from graphrec.options import JsonOption, KOption, QuietOption, WorkspaceArgument, print_json, session_of
 from graphrec.publish_commands import ab, publish, rollback, shadow
+from graphrec.serve_commands import keys_app, serve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from graphrec.answers import BuildReport, Proposal, Recommendations
+    from graphrec.answers import Recommendations
 
-QUARANTINED, PROBLEM, NOT_PUBLISHED = 3, 4, 5
+QUARANTINED, PROBLEM = 3, 4
 
 app = typer.Typer(
     name="graphrec",
@@ -42,8 +44,10 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-for command in (evaluate, rollback, publish, shadow, ab, schedule, jobs, backup, restore):
+_MAKING = (train, update, rebuild, snapshot)
+for command in (*_MAKING, rollback, publish, shadow, ab, evaluate, schedule, jobs, backup, restore, serve):
     app.command()(command)
+app.add_typer(keys_app)
 
 
 @app.callback()
@@ -125,69 +129,15 @@ def ingest(
 
 
 @app.command()
-def train(
-    workspace: WorkspaceArgument,
-    gate: Annotated[
-        bool, typer.Option("--gate", help="Hold the newest events back, and publish only what passes on them; exit 5.")
-    ] = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Train everything from scratch on the whole log and publish a generation."""
-    from graphrec.progress import ProgressDisplay
-    from graphrec.recommender import Recommender
-
-    with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
-        if gate:
-            proposal = recommender.propose()
-        else:
-            report = recommender.train()
-    if gate:
-        _print_proposal(proposal, as_json)
-    else:
-        _print_build(report, as_json)
-
-
-@app.command()
-def update(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
-    """Learn on from the live weights, from what is new; publish what passes the gate; exit 5 for what does not."""
-    from graphrec.progress import ProgressDisplay
-    from graphrec.recommender import Recommender
-
-    with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
-        proposal = recommender.update()
-    _print_proposal(proposal, as_json)
-
-
-@app.command()
-def rebuild(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
-    """Form graph, vectors and index anew from the log with the live weights; publish a generation."""
-    from graphrec.progress import ProgressDisplay
-    from graphrec.recommender import Recommender
-
-    with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
-        report = recommender.rebuild()
-    _print_build(report, as_json)
-
-
-@app.command()
-def snapshot(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
-    """Publish the present state as a generation, so that opening is quick again; nothing is trained."""
-    from graphrec.progress import ProgressDisplay
-    from graphrec.recommender import Recommender
-
-    with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
-        report = recommender.snapshot()
-    _print_build(report, as_json)
-
-
-@app.command()
 def recommend(
     workspace: WorkspaceArgument,
     users: Annotated[list[str], typer.Argument(help="User ids.", show_default=False)],
     k: KOption = 10,
     include_seen: Annotated[bool, typer.Option(help="Items the user already had may come again.")] = False,
     exclude: Annotated[list[str] | None, typer.Option(help="Item id that must not be shown; repeatable.")] = None,
+    session: Annotated[
+        list[str] | None, typer.Option(help="Item id, or ID=KIND, the user has just had to do with; repeatable.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the items that suit a user best, with reasons; with --json one line a user."""
@@ -195,11 +145,10 @@ def recommend(
 
     with Recommender.open(workspace) as recommender:
         for user in users:
-            found = recommender.recommend(user, k, include_seen=include_seen, exclude=exclude or [])
-            if as_json:
-                print_json(found.to_dict(), indent=None)
-            else:
-                _print_list(f"for {user}", found, reasons=True)
+            found = recommender.recommend(
+                user, k, include_seen=include_seen, exclude=exclude or [], session=session_of(session or [])
+            )
+            _print_answer(f"for {user}", found, as_json, reasons=True)
 
 
 @app.command()
@@ -232,6 +181,37 @@ def search(
 
 
 @app.command()
+def trending(workspace: WorkspaceArgument, k: KOption = 10, as_json: JsonOption = False) -> None:
+    """Show the items with the most recent events."""
+    from graphrec.recommender import Recommender
+
+    with Recommender.open(workspace) as recommender:
+        _print_answer("trending", recommender.trending(k), as_json)
+
+
+@app.command()
+def profile(
+    workspace: WorkspaceArgument,
+    user: Annotated[str, typer.Argument(help="User id.", show_default=False)],
+    k: KOption = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is known of a user, newest items first."""
+    from graphrec.recommender import Recommender
+
+    with Recommender.open(workspace) as recommender:
+        found = recommender.profile(user, k)
+    if as_json:
+        typer.echo(found.to_json().decode())
+        return
+    typer.echo(f"{user}  ({f'{found.items} items' if found.known else 'unknown'})")
+    for name, value in found.attributes.items():
+        typer.echo(f"  {name}: {value}")
+    for entry in found.newest:
+        typer.echo(f"  {entry.last}  {entry.item:<10} {entry.title:<36} {entry.share:7.1%}")
+
+
+@app.command()
 def explain(
     workspace: WorkspaceArgument,
     user: Annotated[str, typer.Argument(help="User id.", show_default=False)],
@@ -244,7 +224,7 @@ def explain(
     with Recommender.open(workspace) as recommender:
         found = recommender.explain(user, item)
     if as_json:
-        print_json(found.to_dict())
+        typer.echo(found.to_json().decode())
         return
     typer.echo(f"{found.item}  {found.title}")
     for reason in found.reasons:
@@ -318,34 +298,11 @@ def _mapping(pairs: list[str] | None) -> dict[str, str]:
     return mapping
 
 
-def _print_build(report: BuildReport, as_json: bool) -> None:
+def _print_answer(title: str, found: Recommendations, as_json: bool, *, reasons: bool = False) -> None:
     if as_json:
-        print_json(report.to_dict())
+        typer.echo(found.to_json().decode())
     else:
-        typer.echo(
-            f"Generation {report.generation} is live: {report.events} events, {report.users} users, "
-            f"{report.items} items, in {report.seconds:.1f} s ({report.cpu_seconds:.1f} CPU-seconds)."
-        )
-
-
-def _print_proposal(proposal: Proposal, as_json: bool) -> None:
-    if as_json:
-        print_json(proposal.to_dict())
-    else:
-        means = {"publish": "is live", "hold": "is held; graphrec publish makes it live", "reject": "is rejected"}
-        name = "The model" if proposal.generation is None else f"Generation {proposal.generation}"
-        typer.echo(f"{name} {means[proposal.verdict]} ({proposal.seconds:.1f} s).")
-        for reason in proposal.reasons:
-            typer.echo(f"  {reason}")
-    if proposal.verdict != "publish":
-        raise typer.Exit(NOT_PUBLISHED)
-
-
-def _print_answer(title: str, found: Recommendations, as_json: bool) -> None:
-    if as_json:
-        print_json(found.to_dict())
-    else:
-        _print_list(title, found)
+        _print_list(title, found, reasons=reasons)
 
 
 def _print_list(title: str, found: Recommendations, *, reasons: bool = False) -> None:

@@ -10,10 +10,18 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from graphrec.errors import ConfigError
+from graphrec.operation_settings import (
+    GateSettings,
+    Positive,
+    ScheduleSettings,
+    ServeSettings,
+    Stage,
+    TriggerSettings,
+)
 
 CONFIG_FILE = "graphrec.toml"
 
@@ -21,14 +29,8 @@ CONFIG_FILE = "graphrec.toml"
 # the more directions it takes to tell them apart, and the more steps to learn from each of them.
 _SIZES = ((5_000, 64, 100, 256), (20_000, 128, 200, 256), (float("inf"), 256, 300, 512))
 
-Positive = Annotated[int, Field(gt=0)]
 
-
-class _Stage(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EventSettings(_Stage):
+class EventSettings(Stage):
     """What an event is and how a table's columns name it."""
 
     kinds: dict[str, float] = Field(
@@ -51,13 +53,13 @@ class EventSettings(_Stage):
     max_future_days: float = Field(default=1.0, ge=0, description="time stamps further ahead are quarantined, days")
 
 
-class StoreSettings(_Stage):
+class StoreSettings(Stage):
     """Where the event log lives."""
 
     url: str = Field(default="sqlite:///events.db", description="SQLAlchemy URL; a relative path is in the workspace")
 
 
-class GraphSettings(_Stage):
+class GraphSettings(Stage):
     """How events become edges."""
 
     half_life_days: float = Field(
@@ -65,7 +67,7 @@ class GraphSettings(_Stage):
     )
 
 
-class TextSettings(_Stage):
+class TextSettings(Stage):
     """How texts become vectors."""
 
     model: str = Field(
@@ -75,7 +77,7 @@ class TextSettings(_Stage):
     batch_tokens: Positive = Field(default=4096, description="padded size of an encoder batch, tokens")
 
 
-class EmbeddingSettings(_Stage):
+class EmbeddingSettings(Stage):
     """Shapes of the vectors; 0 = by the size of the catalogue."""
 
     spectral_dimensions: Annotated[int, Field(ge=0)] = Field(default=0, description="spectral coordinates of an item")
@@ -98,7 +100,7 @@ class EmbeddingSettings(_Stage):
         )
 
 
-class FilterSettings(_Stage):
+class FilterSettings(Stage):
     """The closed-form graph filter; "auto" numbers are chosen on validation by training."""
 
     dimensions: Annotated[int, Field(ge=0)] = Field(
@@ -120,7 +122,7 @@ class FilterSettings(_Stage):
         return self.model_copy(update={"dimensions": most})
 
 
-class IndexSettings(_Stage):
+class IndexSettings(Stage):
     """When a row of the vector index is written anew; its searches order by exact rows all the same."""
 
     tolerance: float = Field(
@@ -139,7 +141,7 @@ class IndexSettings(_Stage):
     flat_items: Positive = Field(default=200_000, description="up to so many items, searches look at every row")
 
 
-class RetrievalSettings(_Stage):
+class RetrievalSettings(Stage):
     """How many candidates each source may offer."""
 
     sage: Positive = Field(default=200, description="from the GraphSAGE index")
@@ -157,7 +159,7 @@ class RetrievalSettings(_Stage):
     history: Positive = Field(default=200, description="newest items of a user that walk and ranking look at")
 
 
-class ColdSettings(_Stage):
+class ColdSettings(Stage):
     """Places of a list reserved for items that hardly anybody has chosen yet."""
 
     slots: tuple[Positive, ...] = Field(default=(20,), description="reserved places, 1 = the first; [] = none")
@@ -165,7 +167,7 @@ class ColdSettings(_Stage):
     leave_after: Positive = Field(default=5, description="users after which an item is cold no more")
 
 
-class TrainingSettings(_Stage):
+class TrainingSettings(Stage):
     """Training from scratch."""
 
     steps: Annotated[int, Field(ge=0)] = Field(
@@ -193,7 +195,7 @@ class TrainingSettings(_Stage):
         )
 
 
-class UpdateSettings(_Stage):
+class UpdateSettings(Stage):
     """Learning from what came since the live generation, without training from scratch."""
 
     freeze: Literal["head", "head+sage", "all"] = Field(
@@ -235,77 +237,10 @@ class UpdateSettings(_Stage):
     session_events: Positive = Field(default=200, description="events at most whose lists the session head learns")
 
 
-class GenerationSettings(_Stage):
+class GenerationSettings(Stage):
     """Published snapshots."""
 
     keep: Positive = Field(default=5, description="newest generations kept on disk; the live one always is")
-
-
-class GateSettings(_Stage):
-    """What a new model must show before it is published."""
-
-    fresh_share: float = Field(
-        default=0.4, gt=0, lt=1, description="newest share of the new events that the candidate does not learn from"
-    )
-    panel_moments: tuple[Annotated[float, Field(gt=0, lt=0.9)], ...] = Field(
-        default=(0.5, 0.7), description="where the live model's log is cut to ask about older time, as shares of it"
-    )
-    questions: Positive = Field(default=1_000, description="users asked of each slice, at most")
-    least_questions: Positive = Field(default=50, description="with fewer on the fresh slice the candidate is held")
-    allowance: float = Field(
-        default=1.64,
-        ge=0,
-        description="standard errors of NDCG that chance may take; 1.64: 1 in 20 that are equal fail",
-    )
-    panel_loss: float = Field(default=0.05, ge=0, description="share of the NDCG on older slices that may be lost")
-    reference_blocks: Annotated[int, Field(ge=2)] = Field(
-        default=8, description="earlier blocks as long as the new events, at most, that say what is usual"
-    )
-    concentration: float = Field(
-        default=2.0, ge=1, description="times the largest usual share of one user, one item, or of new users"
-    )
-    mix_drift: float = Field(default=0.05, ge=0, description="Jensen-Shannon divergence of the kinds of events, bits")
-    coherence: float = Field(
-        default=0.6, ge=0, le=1, description="least part of the usual nearness of users to their new items"
-    )
-    flooding: float = Field(default=0.5, ge=0, description="share of lists one item may win over the live model's top")
-    coverage: float = Field(default=0.6, ge=0, le=1, description="least part of the items that live lists name")
-
-
-class TriggerSettings(_Stage):
-    """When an update is due, and which events it learns from."""
-
-    mode: Literal["blocks", "window", "online"] = Field(
-        default="blocks",
-        description="blocks: what is new; window: the newest days; online: what is new, in small steps",
-    )
-    events: Positive = Field(default=50_000, description="new events that call for an update")
-    micro_batch: Positive = Field(default=1_000, description="the same in the mode online, and the events of a step")
-    window_days: float = Field(default=180.0, gt=0, description="length of the sliding window, days")
-    age_days: float = Field(default=7.0, ge=0, description="a generation is no older when events come, days; 0 = any")
-    train_days: float = Field(default=30.0, ge=0, description="from scratch so often when events come, days; 0 = never")
-    least_events: Positive = Field(default=1_000, description="new events before a drift counts")
-    mix_drift: float = Field(default=0.05, ge=0, description="Jensen-Shannon divergence of the kinds of events, bits")
-    vector_move: float = Field(default=0.1, ge=0, description="mean 1 - cosine of item vectors, then and now")
-    quality_z: float = Field(default=3.0, ge=0, description="standard errors that hit@20 of next events may fall")
-    quality_window: Positive = Field(default=200, description="answers compared: the first, and the newest")
-    questions: Positive = Field(default=600, description="next events asked for since the generation, at most")
-    min_hours: float = Field(default=1.0, ge=0, description="between two models made, published or not")
-
-
-class ScheduleSettings(_Stage):
-    """When jobs run: a cron expression, "every 6 hours", "every 50000 events"; empty = never."""
-
-    train: str = Field(default="", description="everything from scratch")
-    update: str = Field(default="", description="on from the live weights")
-    rebuild: str = Field(default="", description="graph, vectors and index from the log, with the live weights")
-    snapshot: str = Field(default="", description="the present state as a generation, so that opening is quick")
-    prune: str = Field(default="", description="deletes old generations and old quarantine files")
-    jitter_seconds: float = Field(default=0.0, ge=0, description="jobs of the clock begin up to so much later")
-    time_zone: str = Field(default="UTC", description="of cron expressions")
-    quarantine_days: float = Field(
-        default=90.0, ge=0, description="age of the files that prune deletes; 0 = it never does"
-    )
 
 
 class Config(BaseSettings):
@@ -330,6 +265,7 @@ class Config(BaseSettings):
     gate: GateSettings = GateSettings()
     trigger: TriggerSettings = TriggerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    serve: ServeSettings = ServeSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from graphrec.embedding.scrubber import Scrubbed
     from graphrec.recommender import Recommender
 
@@ -49,11 +51,15 @@ class Follower:
     """One thread that writes, for as long as the context lasts.
 
     `with Follower(recommender): ...`; everything that `recommender` answers inside is at most about `interval` behind
-    the store. An error is logged, and tried again after a second: the answers stay as they were.
+    the store. An error is logged, and tried again after a second: the answers stay as they were. `advanced` is called
+    in the thread after each round.
     """
 
-    def __init__(self, recommender: Recommender, interval: float = INTERVAL) -> None:
+    def __init__(
+        self, recommender: Recommender, interval: float = INTERVAL, advanced: Callable[[], None] | None = None
+    ) -> None:
         self.interval = interval
+        self._advanced = advanced
         self.followed = Followed()
         self._recommender = recommender
         self._stop = threading.Event()
@@ -102,6 +108,8 @@ class Follower:
                 self._scrubbed = time.monotonic()
                 so_far = _with(so_far, self._recommender.scrub(_VISITS))
         self.followed = replace(so_far, held_back=self._recommender.held_back, error=None)
+        if self._advanced is not None:
+            self._advanced()
 
 
 def _with(so_far: Followed, found: Scrubbed | None) -> Followed:

@@ -14,10 +14,10 @@ from graphrec.options import JsonOption, QuietOption, WorkspaceArgument, print_j
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from graphrec.config import ScheduleSettings
     from graphrec.jobs.history import Run
     from graphrec.jobs.runner import JobRunner
     from graphrec.jobs.scheduler import JobScheduler
+    from graphrec.operation_settings import ScheduleSettings
     from graphrec.recommender import Recommender
     from graphrec.workspace import Workspace
 

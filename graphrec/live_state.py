@@ -124,8 +124,9 @@ class LiveState:
         Afterwards everything is exact. A patient refresh is for a state that others are asking all the while: it takes
         short turns, and while many events wait, users hold back what is short (`overload`) until `drain` sends it.
         """
-        target = self._store.offset  # nodes are written with their events, so those read below include all it names
-        self._follow_nodes()
+        target, *nodes = self._store.ends()  # nodes are written with their events, so these include all it names
+        if nodes != [self.catalogue.offset, len(self.users), len(self.items)]:
+            self._follow_nodes()
         if patient:
             return self._apply(target, self.retriever.apply, _SLICE, progress)
         if self.retriever.propagation is not None:

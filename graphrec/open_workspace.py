@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from graphrec.embedding.node_features import unit_rows
 from graphrec.embedding.text_cache import TextCache, encode_cached
 from graphrec.embedding.text_encoder import TextEncoder
 from graphrec.errors import GenerationError, GraphrecError, InputError, NotTrainedError, UnknownItemError
+from graphrec.events.event import iso
 from graphrec.events.part_of_log import PartOfLog
 from graphrec.generation import Generations
 from graphrec.live_state import open_state
@@ -146,6 +146,16 @@ class OpenWorkspace:
         return self._state.offset
 
     @property
+    def catalogue_offset(self) -> int:
+        """Version of the catalogue that the answers know; 0 = none."""
+        return self._state.catalogue.offset
+
+    @property
+    def store(self) -> EventStore:
+        """The log and the catalogue themselves, for whoever writes to them; `refresh` follows."""
+        return self._store
+
+    @property
     def generation(self) -> int | None:
         """Number of the live generation, None before the first training."""
         return generation_of(self._state)
@@ -235,8 +245,8 @@ class OpenWorkspace:
                 items=counts.items,
                 items_with_text=sum(bool(state.catalogue.text(number)) for number in range(len(state.items))),
                 offset=state.offset,
-                first_event=None if span is None else _iso(span[0]),
-                last_event=None if span is None else _iso(span[1]),
+                first_event=None if span is None else iso(span[0]),
+                last_event=None if span is None else iso(span[1]),
                 generation=generation_of(state),
                 generation_offset=None if live is None else live.offset,
                 generation_made=None if live is None else live.created,
@@ -328,14 +338,10 @@ def unit_item_vectors(state: LiveState) -> Float32:
 
 
 def not_trained() -> NotTrainedError:
-    """What to raise where there is no model."""
+    """The error of an answer that needs a model."""
     return NotTrainedError("this workspace has no trained generation yet", way_out="graphrec train")
 
 
 def _check_id(node: str, key: object) -> None:
     if not isinstance(key, str):  # else 17850 would pass for a user nobody knows, though there is a "17850"
         raise InputError(f"an id of a {node} is text", expected="str", got=f"{key!r} ({type(key).__name__})")
-
-
-def _iso(moment: int) -> str:
-    return datetime.fromtimestamp(moment / 1e6, UTC).isoformat(timespec="seconds")

@@ -12,20 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphrec.answers import Explanation, IngestReport, Reason, Recommendation, Recommendations
+from graphrec.answers import (
+    Described,
+    Explanation,
+    IngestReport,
+    Profile,
+    Reason,
+    Recommendation,
+    Recommendations,
+    Touched,
+)
 from graphrec.embedding.node_features import unit_rows
 from graphrec.errors import InputError
-from graphrec.open_workspace import (
-    generation_of,
-    item_number,
-    unit_item_vectors,
-    user_number,
-)
+from graphrec.events.catalogue import is_withdrawn
+from graphrec.events.event import Item, iso
+from graphrec.open_workspace import generation_of, item_number, not_trained, user_number
 from graphrec.publishing import Publishing
-from graphrec.ranking.explanation import evidence
-from graphrec.ranking.ranker import head_for, ranked
+from graphrec.ranking.explanation import Evidence, evidence, evidence_of
+from graphrec.ranking.ranker import head_for, in_session, ranked
 from graphrec.retrieval.cold_items import TEXT, TEXT_SOURCE
-from graphrec.retrieval.retriever import SOURCES
+from graphrec.retrieval.retriever import POPULAR, SOURCES
+from graphrec.retrieval.session import with_session
 from graphrec.retrieval.text_search import TextSearch
 from graphrec.workspace import ingest
 
@@ -35,11 +42,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graphrec.live_state import LiveState
+    from graphrec.retrieval.cold_items import ColdItems
+    from graphrec.retrieval.retriever import Retriever
 
     Float32 = NDArray[np.float32]
 
 _SOURCES = SOURCES | {TEXT: TEXT_SOURCE}
 _REASONS = 2  # shown with each recommendation
+_PATHS = 5  # shown of one item that somebody asks about
 _SEARCH_POOL = 100  # texts nearest to a search that a user's taste may re-order
 _TASTE = 0.1  # weight of the taste beside the cosine of the texts
 
@@ -94,19 +104,23 @@ class Recommender(Publishing):
         *,
         include_seen: bool = False,
         exclude: Sequence[str] = (),
+        session: Sequence[str | tuple[str, str]] = (),
         reasons: bool = True,
     ) -> Recommendations:
         """The k items that suit a user best, from everything known up to now.
 
         An unknown user, or one whose every event was taken back, gets the recently popular items and the answer says
-        so. `exclude` names items that must not be shown. Raises InputError for k below one.
+        so. `exclude` names items that must not be shown. `session` names items that the user, known or not, has just
+        had to do with, oldest first, each with the kind of the event if it is not the default one; they count in this
+        answer only. Raises InputError for k below one or a kind that is not configured.
         """
         _check_k(k)
         with self._reading() as state:
-            retriever = state.retriever
-            row = user_number(state, user)
-            hidden = state.items.numbers(exclude)
-            hidden = hidden[hidden >= 0]
+            row, cold = user_number(state, user), state.cold
+            retriever = _beside(state, row, session)
+            if retriever is not state.retriever and cold is not None:
+                cold = cold.seen_by(retriever)
+            hidden = _hidden(state, exclude)
             if not include_seen:
                 hidden = np.union1d(hidden, retriever.seen(row)).astype(np.int32)
             personal = retriever.has_history(row)
@@ -116,24 +130,78 @@ class Recommender(Publishing):
                 ranker = head_for(retriever, row, learned.ranker, learned.session_ranker)
             candidates, best, scores = ranked(retriever, ranker, row, hidden, k)
             numbers, offered = candidates.numbers[best], candidates.sources[best]
-            if state.cold is not None:
-                numbers, offered, scores = state.cold.into_places(row, hidden, k, numbers, offered, scores)
+            if cold is not None:
+                numbers, offered, scores = cold.into_places(row, hidden, k, numbers, offered, scores)
+            found = evidence_of(retriever, row, numbers, _REASONS) if reasons else [None] * len(numbers)
             shown = tuple(
                 Recommendation(
                     item=state.items.key(item),
                     title=state.catalogue.title(item),
                     score=float(score),
                     sources=tuple(name for bit, name in _SOURCES.items() if sources & bit),
-                    reasons=_reasons(state, row, item) if reasons else (),
+                    reasons=() if why is None else _reasons(state, why, cold, row, item),
                 )
-                for item, score, sources in zip(numbers.tolist(), scores.tolist(), offered.tolist(), strict=True)
+                for item, score, sources, why in zip(
+                    numbers.tolist(), scores.tolist(), offered.tolist(), found, strict=True
+                )
             )
             notes = []
             if not personal:
                 notes.append(f"{'no history' if user in state.users else 'unknown user'}: recently popular items")
             if len(shown) < k:
                 notes.append(f"{len(shown)} of the {k} asked for qualify")
-            return _list(state, user, shown, personal=personal, note="; ".join(notes))
+            certified = candidates.certified
+            return _list(state, user, shown, personal=personal, note="; ".join(notes), certified=certified)
+
+    def recommend_many(
+        self, users: Sequence[str], k: int = 10, *, include_seen: bool = False, reasons: bool = True
+    ) -> list[Recommendations]:
+        """A list for each of some users, each from everything known when its turn comes; as `recommend`."""
+        return [self.recommend(user, k, include_seen=include_seen, reasons=reasons) for user in users]
+
+    def trending(self, k: int = 10, *, exclude: Sequence[str] = ()) -> Recommendations:
+        """The k items with the most recent events, and how many, older ones counting less; raises InputError."""
+        _check_k(k)
+        with self._reading() as state:
+            numbers = state.retriever.popular(k, _hidden(state, exclude))
+            counts = state.retriever.recent.counts()[numbers].astype(np.float32)
+            return _list(state, None, _plain(state, numbers, counts, (SOURCES[POPULAR],)), personal=False)
+
+    def profile(self, user: str, limit: int = 20) -> Profile:
+        """What is known of a user, with the newest items; an unknown user's is empty. Raises InputError."""
+        _check_k(limit)
+        attributes = self._store.user_attributes(user) if user in self.users else {}
+        with self._reading() as state:
+            row, retriever = user_number(state, user), state.retriever
+            if row >= retriever.graph.n_users:
+                return Profile(user, False, {}, 0, (), False, generation_of(state), state.offset)
+            numbers, weights, times = retriever.graph.user_row(row)
+            shares = weights / max(float(weights.sum()), 1e-30)
+            newest = tuple(
+                Touched(
+                    item=state.items.key(int(numbers[place])),
+                    title=state.catalogue.title(int(numbers[place])),
+                    share=float(shares[place]),
+                    last=iso(int(times[place])),
+                )
+                for place in np.argsort(times, kind="stable")[::-1][:limit]
+            )
+            known = in_session(retriever, row)
+            return Profile(user, True, attributes, len(numbers), newest, known, generation_of(state), state.offset)
+
+    def describe(self, item: str) -> Described:
+        """What the catalogue says of an item; raises UnknownItemError."""
+        with self._reading() as state:
+            number = item_number(state, item)
+            content = state.catalogue.get(number) or Item(item)
+            return Described(
+                item=item,
+                title=content.title,
+                text=content.text,
+                attributes=dict(content.attributes),
+                users=int(state.retriever.graph.arrays.item_length[number]),
+                withdrawn=is_withdrawn(content),
+            )
 
     def similar(self, item: str, k: int = 10) -> Recommendations:
         """The k items whose GraphSAGE vectors point most nearly the same way.
@@ -142,12 +210,14 @@ class Recommender(Publishing):
         """
         _check_k(k)
         with self._reading() as state:
-            number = item_number(state, item)
-            vectors = unit_item_vectors(state)
-            cosines = vectors @ vectors[number]
-            best = np.argsort(-cosines, kind="stable")
-            best = best[best != number][:k]
-            return _list(state, None, _plain(state, best, cosines[best]), personal=False)
+            number = np.array([item_number(state, item)], np.int32)
+            if state.retriever.index is None:
+                raise not_trained()
+            query = np.append(state.retriever.vectors(number)[0], np.float32(0))  # without popularity
+            found = state.retriever.index.search(query[None], k, np.append(_hidden(state, ()), number))
+            best = found.numbers[0][found.numbers[0] >= 0]
+            shown = _plain(state, best, found.scores[0][: len(best)])
+            return _list(state, None, shown, personal=False, certified=bool(found.certified[0]))
 
     def search(self, text: str, k: int = 10, *, user: str | None = None) -> Recommendations:
         """The k items whose texts are nearest in meaning; a user's taste re-orders what is about equally near.
@@ -162,7 +232,10 @@ class Recommender(Publishing):
             texts = self._texts_of(state)
             if not len(texts):
                 return _list(state, user, (), personal=False, note="no item has a text")
-            found, scores = texts.search(question, max(k, _SEARCH_POOL))
+            withdrawn = state.catalogue.withdrawn
+            found, scores = texts.search(question, max(k, _SEARCH_POOL) + len(withdrawn))
+            left = ~np.isin(found, withdrawn)
+            found, scores = found[left], scores[left]
             taste = None if user is None else state.retriever.query(user_number(state, user))
             if taste is not None and state.retriever.index is not None:
                 liking = state.retriever.vectors(found) @ taste[:-1]
@@ -187,13 +260,14 @@ class Recommender(Publishing):
             cosine = None
             if query is not None and retriever.index is not None:
                 cosine = float(unit_rows(query[None, :-1])[0] @ retriever.vectors(np.array([number], np.int32))[0])
+            found = evidence(retriever, row, number, limit=_PATHS)
             return Explanation(
                 user=user,
                 item=item,
                 title=state.catalogue.title(number),
-                reasons=_reasons(state, row, number, limit=5),
+                reasons=_reasons(state, found, state.cold, row, number, limit=_PATHS),
                 cosine=cosine,
-                popularity_rank=evidence(retriever, row, number, limit=0).popularity_rank,
+                popularity_rank=found.popularity_rank,
             )
 
 
@@ -202,16 +276,37 @@ def _check_k(k: int) -> None:
         raise InputError("the length of a list", expected="k of at least 1", got=str(k))
 
 
-def _reasons(state: LiveState, user: int, item: int, limit: int = _REASONS) -> tuple[Reason, ...]:
+def _hidden(state: LiveState, exclude: Sequence[str]) -> NDArray[np.int32]:
+    """Numbers of what must not be shown: what the question names, and what the catalogue has withdrawn."""
+    numbers = np.append(state.items.numbers(exclude), state.catalogue.withdrawn)
+    return np.unique(numbers[numbers >= 0]).astype(np.int32)
+
+
+def _beside(state: LiveState, user: int, session: Sequence[str | tuple[str, str]]) -> Retriever:
+    """The retriever, or one that knows of a session as well; items nobody has named are passed over."""
+    events, kinds = state.config.events, state.config.events.kinds
+    named = [(event, events.default_kind) if isinstance(event, str) else event for event in session]
+    for _, kind in named:
+        if kind not in kinds:
+            raise InputError("the kind of an event in a session", expected=", ".join(kinds), got=kind)
+    known = [(number, kinds[kind]) for item, kind in named if (number := state.items.number(item)) is not None]
+    if not known:
+        return state.retriever
+    items, weights = zip(*known, strict=True)
+    return with_session(state.retriever, user, items, weights)
+
+
+def _reasons(
+    state: LiveState, found: Evidence, cold: ColdItems | None, user: int, item: int, limit: int = _REASONS
+) -> tuple[Reason, ...]:
     """Sentences for a pair of node numbers: paths first, then what a cold item is like, then how popular it is."""
-    found = evidence(state.retriever, user, item, limit)
     reasons = []
     for path in found.paths:
         name = state.catalogue.title(path.seed) or state.items.key(path.seed)
         others = "1 other user" if path.witnesses == 1 else f"{path.witnesses} other users"
         reasons.append(Reason(f"you had {name}; {others} had both", state.items.key(path.seed), path.witnesses))
-    if len(reasons) < limit and state.cold is not None and state.cold.is_cold(item):
-        seed = state.cold.nearest(user, item)
+    if len(reasons) < limit and cold is not None and cold.is_cold(item):
+        seed = cold.nearest(user, item)
         if seed is not None:
             name = state.catalogue.title(seed) or state.items.key(seed)
             reasons.append(Reason(f"new here; its text is near {name}, which you had", state.items.key(seed)))
@@ -220,14 +315,22 @@ def _reasons(state: LiveState, user: int, item: int, limit: int = _REASONS) -> t
     return tuple(reasons)
 
 
-def _plain(state: LiveState, numbers: NDArray[np.integer], scores: Float32) -> tuple[Recommendation, ...]:
+def _plain(
+    state: LiveState, numbers: NDArray[np.integer], scores: Float32, sources: tuple[str, ...] = ()
+) -> tuple[Recommendation, ...]:
     return tuple(
-        Recommendation(state.items.key(number), state.catalogue.title(number), float(score))
+        Recommendation(state.items.key(number), state.catalogue.title(number), float(score), sources)
         for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)
     )
 
 
 def _list(
-    state: LiveState, user: str | None, items: tuple[Recommendation, ...], *, personal: bool, note: str = ""
+    state: LiveState,
+    user: str | None,
+    items: tuple[Recommendation, ...],
+    *,
+    personal: bool,
+    note: str = "",
+    certified: bool = True,
 ) -> Recommendations:
-    return Recommendations(user, items, personal, generation_of(state), state.offset, note)
+    return Recommendations(user, items, personal, generation_of(state), state.offset, note, certified)

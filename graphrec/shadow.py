@@ -64,10 +64,11 @@ class ShadowedRecommender(Recommender):
         *,
         include_seen: bool = False,
         exclude: Sequence[str] = (),
+        session: Sequence[str | tuple[str, str]] = (),
         reasons: bool = True,
     ) -> Recommendations:
         """Answer from the live generation, and note what the candidate answers."""
-        shown = super().recommend(user, k, include_seen=include_seen, exclude=exclude, reasons=reasons)
+        shown = super().recommend(user, k, include_seen=include_seen, exclude=exclude, session=session, reasons=reasons)
         if self._candidate is not None:
             row: dict[str, Any] = {"at": time.time(), "user": user, "k": k, "offset": shown.offset}
             row |= {"live": {"generation": shown.generation, "items": shown.ids()}}

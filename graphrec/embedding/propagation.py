@@ -210,14 +210,18 @@ class Propagation:
 
     def user_vector(self, graph: InteractionGraph, user: int) -> Float32:
         """Second-layer vector h2 of one user, float32 (d,), from its own items; zeros beyond the known users."""
-        weights = self.weights
         if user >= self._users.size:
-            return np.zeros(weights.dimensions, np.float32)
+            return np.zeros(self.weights.dimensions, np.float32)
         numbers, edge_weights, _ = graph.user_row(user)
+        stale = np.isinf(self._users["residual"][user])
+        return self.vector_of(numbers, edge_weights, None if stale else self._users["hidden"][user])
+
+    def vector_of(self, numbers: Int32, edge_weights: Float32, hidden: Float32 | None = None) -> Float32:
+        """Second-layer vector of a user with these items, float32 (d,); `hidden` = the first layer, if known."""
+        weights = self.weights
         total = edge_weights.sum(dtype=np.float64)
         shares = edge_weights / np.float32(total) if total > FADED else np.zeros_like(edge_weights)
-        hidden = self._users["hidden"][user]
-        if np.isinf(self._users["residual"][user]):
+        if hidden is None:
             hidden = np.maximum(shares @ self._items["message1"][numbers] + weights.user_bias1, 0)
         mean = shares @ self._items["hidden1"][numbers]
         vector: Float32 = weights.user_neighbour2 @ mean + weights.user_root2 @ hidden + weights.user_bias2

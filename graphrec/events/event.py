@@ -52,6 +52,11 @@ def microseconds(moment: float | str | datetime) -> int:
     return int(micros)
 
 
+def iso(moment: int) -> str:
+    """ISO 8601 of microseconds since the epoch, to the second, UTC."""
+    return datetime.fromtimestamp(moment / 1e6, UTC).isoformat(timespec="seconds")
+
+
 def is_id(key: object) -> bool:
     """Whether `key` can name a user, an item or an event."""
     if not isinstance(key, str) or not 0 < len(key) <= ID_LENGTH or "\0" in key:

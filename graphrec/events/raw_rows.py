@@ -67,7 +67,7 @@ def json_rows(path: Path, resolve: Resolve) -> Iterator[RawRows]:
         for row in objects:
             names.update(dict.fromkeys(row))
         chosen = resolve(list(names)) if names else {}
-        yield _object_rows(str(path), numbers, objects, chosen, rejected, bytes_read)
+        yield object_rows(str(path), numbers, objects, chosen, rejected, bytes_read)
 
 
 def parquet_rows(path: Path, resolve: Resolve) -> Iterator[RawRows]:
@@ -137,7 +137,7 @@ def _texts(values: Sequence[object], name: str) -> pa.Array:
     return pa.array([as_text(value, whole=whole) for value in values], pa.string())
 
 
-def _object_rows(
+def object_rows(
     source: str,
     numbers: npt.NDArray[np.int64],
     objects: list[dict[str, Any]],
@@ -145,6 +145,7 @@ def _object_rows(
     rejected: list[Rejection],
     bytes_read: int,
 ) -> RawRows:
+    """Rows of decoded objects; `chosen` maps our names to theirs."""
     return RawRows(
         source=source,
         columns={ours: _texts([row.get(theirs) for row in objects], ours) for ours, theirs in chosen.items()},

@@ -36,6 +36,8 @@ _ROW = np.dtype(
 )
 # as text, because tuples through the driver's executemany take half the time of SQLAlchemy's dictionaries
 _INSERT_EVENT = 'INSERT INTO events (ts, h, "user", item, kind, value) VALUES (?, ?, ?, ?, ?, ?)'
+_ENDS = """SELECT (SELECT coalesce(max(seq), 0) FROM events), (SELECT coalesce(max(seq), 0) FROM catalogue),
+    (SELECT coalesce(max(number) + 1, 0) FROM users), (SELECT coalesce(max(number) + 1, 0) FROM items)"""
 _FIND_EVENT = "SELECT 1 FROM events WHERE ts = ? AND h = ?"
 
 Content = tuple[str, str, str]  # title, text, attributes as canonical JSON
@@ -72,6 +74,15 @@ class CatalogueRow(NamedTuple):
     def item(self) -> Item:
         """The same as a record."""
         return Item(self.key, self.title, self.text, json.loads(self.attributes))
+
+
+class Ends(NamedTuple):
+    """Where log, catalogue and numbers end, all of one moment: whoever follows the store compares four numbers."""
+
+    offset: int
+    catalogue: int
+    users: int
+    items: int
 
 
 class Counts(NamedTuple):
@@ -120,6 +131,10 @@ class EventStore:
 
     def append(self, table: EventTable) -> Appended:
         """Append what is new in a table, in its order; durable when this returns, exactly once however often."""
+        return self.append_each(table)[0]
+
+    def append_each(self, table: EventTable) -> tuple[Appended, npt.NDArray[np.bool_]]:
+        """Append like `append`, and tell of each row whether it was new, bool[n]."""
         users, items, kinds = coded(table.users), coded(table.items), coded(table.kinds)
         hashes = event_hashes(table, users, items, kinds)
         columns = [
@@ -128,18 +143,25 @@ class EventStore:
             NumberedColumn(kinds, self._kinds),
         ]
         rows = _first_of_each(table.timestamps, hashes)
-        accepted = 0
+        new = np.zeros(len(table), np.bool_)
         for start in range(0, len(rows), BATCH_ROWS):
             with self._database.writing() as connection:
-                accepted += _append_batch(connection, table, hashes, columns, rows[start : start + BATCH_ROWS])
+                new[_append_batch(connection, table, hashes, columns, rows[start : start + BATCH_ROWS])] = True
         for column in columns:
             column.remember()
-        return Appended(accepted, len(table) - accepted, self.offset)
+        accepted = int(new.sum())
+        return Appended(accepted, len(table) - accepted, self.offset), new
 
     @property
     def offset(self) -> int:
         """Where the log ends: the offset of its last event, 0 when it is empty."""
         return self._scalar(sa.func.max(events.c.seq)) or 0
+
+    def ends(self) -> Ends:
+        """Tell whether there is anything new, in one question."""
+        with self._database.reading() as connection:
+            cursor: Any = connection.exec_driver_sql(_ENDS).cursor
+            return Ends(*cursor.fetchone())
 
     @property
     def catalogue_offset(self) -> int:
@@ -263,8 +285,8 @@ def _append_batch(
     hashes: npt.NDArray[np.int64],
     columns: list[NumberedColumn],
     rows: npt.NDArray[np.intp],
-) -> int:
-    """Append some rows in one transaction and count those that were new."""
+) -> npt.NDArray[np.intp]:
+    """Append some rows in one transaction and return those that were new."""
     new_key = np.logical_or.reduce([column.find(connection, rows) for column in columns])
     if table.event_ids is not None and new_key.any():
         # without an event id an event of a new key is new; with one it can be a repeat, which must number nothing
@@ -272,7 +294,7 @@ def _append_batch(
         known = _known_events(connection, table.timestamps[doubtful], hashes[doubtful])
         rows = np.delete(rows, np.flatnonzero(new_key)[known])
     if not len(rows):
-        return 0
+        return rows
     numbers = [column.number(connection, rows) for column in columns]
     row_columns: list[npt.NDArray[Any]] = [table.timestamps[rows], hashes[rows], *numbers, table.values[rows]]
     try:
@@ -282,9 +304,9 @@ def _append_batch(
         # asking about each costs a third of the insert, so only a batch with repeats pays it; ON CONFLICT DO NOTHING
         # would cost nothing but leave a hole in the offsets for every repeat
         new = ~_known_events(connection, row_columns[0], row_columns[1])
-        row_columns = [column[new] for column in row_columns]
+        rows, row_columns = rows[new], [column[new] for column in row_columns]
         _insert(connection, row_columns)
-    return len(row_columns[0])
+    return rows
 
 
 def _insert(connection: sa.Connection, columns: list[npt.NDArray[Any]]) -> None:

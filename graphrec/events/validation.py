@@ -70,7 +70,7 @@ def validate(rows: RawRows, settings: EventSettings, now: float) -> tuple[EventT
     rejected = []
     for row in np.flatnonzero(first < len(rules)):
         rule = rules[first[row]]
-        hint = _unit_hint(numbers[row], settings.timestamp_unit, latest) if rule.field == "timestamp" else ""
+        hint = _unit_hint(float(numbers[row]), settings.timestamp_unit, latest) if rule.field == "timestamp" else ""
         rejected.append(_rejection(rows, int(row), rule.field, rule.expected + hint))
     good = first == len(rules)
     table = EventTable(users, items, kinds, timestamps, values, event_ids)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
-    from graphrec.config import ScheduleSettings
     from graphrec.jobs.work import Job, OpenRecommender
+    from graphrec.operation_settings import ScheduleSettings
     from graphrec.workspace import Workspace
 
 FOLDER = "jobs"

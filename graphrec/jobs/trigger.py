@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from graphrec.training.drift import Facts, measured
 
 if TYPE_CHECKING:
-    from graphrec.config import TriggerSettings
+    from graphrec.operation_settings import TriggerSettings
     from graphrec.recommender import Recommender
 
 TRAIN, UPDATE = "train", "update"

@@ -14,6 +14,8 @@ import numpy as np
 from graphrec.retrieval.sources import witnesses
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from graphrec.retrieval.retriever import Retriever
 
 _PRIOR_USERS = 20
@@ -39,23 +41,40 @@ class Evidence:
 
 def evidence(retriever: Retriever, user: int, item: int, limit: int = 3) -> Evidence:
     """Collect the evidence for one pair of node numbers."""
+    return evidence_of(retriever, user, np.array([item], np.int32), limit)[0]
+
+
+def evidence_of(retriever: Retriever, user: int, targets: NDArray[np.int32], limit: int = 3) -> list[Evidence]:
+    """Collect the evidence for one user and each of some items: their witnesses are many of them the same."""
     counts = retriever.recent.counts()
-    rank = int((counts > counts[item]).sum()) + 1
+    ranks = [int((counts > counts[item]).sum()) + 1 for item in targets]
+    recent = counts[targets].tolist()
     if not retriever.has_history(user):
-        return Evidence((), float(counts[item]), rank)
+        return [Evidence((), *standing) for standing in zip(recent, ranks, strict=True)]
     items, weights, _ = retriever.graph.user_row(user)
-    kept = (weights > 0) & (items != item)
-    items, weights = items[kept], weights[kept]
+    items, weights = items[weights > 0], weights[weights > 0]
     arrays = retriever.graph.arrays
-    found = witnesses(arrays, user, items, item)
+    found = witnesses(arrays, user, items, targets)
     # The share of an item's users who came to this one, shrunk so that one witness of one is no proof; their number
-    # alone would name what everybody has.
-    strength = weights * found / (arrays.item_length[items] + _PRIOR_USERS)
-    total = float(strength.sum())
-    best = np.argsort(-strength, kind="stable")[:limit]
-    paths = tuple(
-        Path(int(items[position]), int(found[position]), float(strength[position]) / total)
-        for position in best
-        if strength[position] > 0
+    # alone would name what everybody has. An item is no reason for itself.
+    strengths = weights * found * (items != targets[:, None]) / (arrays.item_length[items] + _PRIOR_USERS)
+    order = np.argsort(-strengths, axis=1, kind="stable")[:, :limit]
+    totals = strengths.sum(axis=1)
+    return [
+        Evidence(_paths(items, found[row], strengths[row], order[row], float(totals[row])), recent[row], ranks[row])
+        for row in range(len(targets))
+    ]
+
+
+def _paths(
+    items: NDArray[np.int32],
+    found: NDArray[np.int32],
+    strengths: NDArray[np.floating],
+    best: NDArray[np.intp],
+    total: float,
+) -> tuple[Path, ...]:
+    return tuple(
+        Path(int(items[place]), int(found[place]), float(strengths[place]) / total)
+        for place in best
+        if strengths[place] > 0
     )
-    return Evidence(paths, float(counts[item]), rank)

@@ -15,6 +15,7 @@ The landmarks l are texts of warm items: all of them, or a sample (Williams & Se
 from __future__ import annotations
 
 import threading
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -124,6 +125,12 @@ class ColdItems:
     def forget(self, numbers: Int32) -> None:
         """Texts have changed: read them again when they are needed."""
         self._known[numbers[numbers < len(self._known)]] = False
+
+    def seen_by(self, retriever: Retriever) -> ColdItems:
+        """The same, as another view of the live state knows the users (`graphrec.retrieval.session`)."""
+        other = copy(self)
+        other._retriever = retriever
+        return other
 
     def is_cold(self, item: int) -> bool:
         """Whether the item has a text and hardly any users yet."""

@@ -72,9 +72,15 @@ class GraphFilter:
         walk: Float32 = self.walks(arrays, user, seeds, weights)[0]
         return walk
 
-    def walks(self, arrays: GraphArrays, user: int, seeds: Int32, weights: Float32) -> Float32:
-        """The sparse half, and the same with witnesses who share their weight out, float32 (2, n_items)."""
-        return walk_scores(arrays, user, seeds, weights, self.shape.seed_exponent, self.shape.target_exponent)
+    def walks(
+        self, arrays: GraphArrays, user: int, seeds: Int32, weights: Float32, newest: Float32 | None = None
+    ) -> Float32:
+        """The sparse half, and the same with witnesses who share their weight out, float32 (2, n_items).
+
+        newest: weights of the first seeds alone; a third row is the sparse half from these.
+        """
+        shape = self.shape
+        return walk_scores(arrays, user, seeds, weights, shape.seed_exponent, shape.target_exponent, newest)
 
     def coordinates(self, seeds: Int32, weights: Float32, degrees: Int32) -> Float32:
         """V' Di^(q - a) r_u, float32 (k,), of a user's items, their weights and their degrees."""

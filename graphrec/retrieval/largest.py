@@ -5,16 +5,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numba import njit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_FEW = 8  # a heap is quicker than a partition up to one value in so many
 
 
 def largest(values: NDArray[np.floating], k: int) -> NDArray[np.int32]:
     """Positions of the k largest values, best first; ties by position."""
     if k < len(values):
-        threshold = np.partition(values, len(values) - k)[len(values) - k]
+        few = 0 < k <= len(values) // _FEW
+        threshold = _threshold(values, k) if few else np.partition(values, len(values) - k)[len(values) - k]
         positions = np.flatnonzero(values >= threshold)
     else:
         positions = np.arange(len(values))
     return positions[np.argsort(-values[positions], kind="stable")][:k].astype(np.int32)
+
+
+@njit(cache=True, nogil=True)
+def _threshold(values, k):  # type: ignore[no-untyped-def]
+    """The k-th largest value: the smallest in a heap of k, which most values never enter."""
+    heap = np.full(k, -np.inf, values.dtype)
+    for value in values:
+        if value > heap[0]:
+            place = 0
+            while True:
+                child = 2 * place + 1
+                if child >= k:
+                    break
+                if child + 1 < k and heap[child + 1] < heap[child]:
+                    child += 1
+                if heap[child] >= value:
+                    break
+                heap[place] = heap[child]
+                place = child
+            heap[place] = value
+    return heap[0]

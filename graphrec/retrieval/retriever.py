@@ -20,7 +20,7 @@ from graphrec.retrieval.graph_filter import GraphFilter
 from graphrec.retrieval.largest import largest
 from graphrec.retrieval.live_index import LiveIndex
 from graphrec.retrieval.popularity import Popularity
-from graphrec.retrieval.taste import NEWEST, recency_weights
+from graphrec.retrieval.taste import recency_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,6 +50,7 @@ class Candidates:
     numbers: item numbers, int32. sources: which sources offered it, a sum of SAGE, FILTER, POPULAR and TASTE.
     cosine: of the GraphSAGE vectors; walk: two-hop score; shared: the same with witnesses who share their weight out;
     filtered: filter score; score: the retrieval score; taste: two-hop score from the newest items. float32.
+    certified: whether the items of the GraphSAGE index are proved to be the best of all.
     """
 
     user: int
@@ -62,6 +63,7 @@ class Candidates:
     filtered: Float32
     score: Float32
     taste: Float32
+    certified: bool = True
 
 
 class Retriever:
@@ -240,16 +242,17 @@ class Retriever:
         sources[self.popular(max(self.settings.popular, at_least), exclude)] |= POPULAR
         degrees = self.graph.arrays.item_length
         walk = shared = taste = np.zeros(n_items, np.float32)
-        query = self.query(user)
+        query, certified = self.query(user), True
         items, weights = self.speaking(user)
         coordinates = self.filter.coordinates(items, weights, degrees[items])
         if len(items):
-            walk, shared = self.filter.walks(self.graph.arrays, user, items, weights)
+            newest = recency_weights(len(items))
+            walk, shared, taste = self.filter.walks(self.graph.arrays, user, items, weights, newest)
             sources[self._filtered(walk, coordinates, max(self.settings.filter, at_least), exclude)] |= FILTER
-            taste = self.filter.walk(self.graph.arrays, user, items[:NEWEST], recency_weights(len(items)))
             sources[_best(taste, exclude, max(self.settings.taste, at_least))] |= TASTE
         if query is not None and self.index is not None:
-            found = self.index.search(query[None], max(self.settings.sage, at_least), exclude).numbers[0]
+            nearest = self.index.search(query[None], max(self.settings.sage, at_least), exclude)
+            found, certified = nearest.numbers[0], bool(nearest.certified[0])
             sources[found[found >= 0]] |= SAGE
         numbers = np.flatnonzero(sources).astype(np.int32)
         cosine = np.zeros(len(numbers), np.float32)
@@ -274,6 +277,7 @@ class Retriever:
             filtered=filtered,
             score=score[order],
             taste=taste[numbers],
+            certified=certified,
         )
 
     def vectors(self, numbers: Int32) -> Float32:

@@ -31,71 +31,103 @@ if TYPE_CHECKING:
 
 
 def walk_scores(
-    arrays: GraphArrays, user: int, seeds: Int32, weights: Float32, seed_exponent: float, target_exponent: float
+    arrays: GraphArrays,
+    user: int,
+    seeds: Int32,
+    weights: Float32,
+    seed_exponent: float,
+    target_exponent: float,
+    newest: Float32 | None = None,
 ) -> Float32:
     """Walk from a user's items (numbers and weights) to all items, float32 (2, n_items); exponents a and d.
 
     The first row is of the filter's p, the second of p = 1/2: there a witness's weight is shared out among its items,
     and one with few items says more. The user's own row is no witness for itself and is left out.
+
+    newest: other weights of the first seeds, float32 (m,). They give a third row, of p again: both walks pass the same
+    witnesses, and what they read of them is most of the work.
     """
+    other = np.zeros(len(seeds), np.float32)
+    if newest is not None:
+        other[: len(newest)] = newest
     # As an argument: a constant of another module would stay in a kernel's cache when it changes.
-    scores: Float32 = _walk(arrays, user, seeds, weights, USER_EXPONENT, seed_exponent, target_exponent)
-    return scores
+    scores = _walk(arrays, user, seeds, weights, other, USER_EXPONENT, seed_exponent, target_exponent)
+    rows: Float32 = np.ascontiguousarray(scores[:, : 2 if newest is None else 3].T)
+    return rows
 
 
-def witnesses(arrays: GraphArrays, user: int, seeds: Int32, target: int) -> Int32:
-    """How many other users have both a seed and the target, neither taken back or faded, int32 (len(seeds),)."""
-    counts: Int32 = _witnesses(arrays, user, seeds, target)
+def witnesses(arrays: GraphArrays, user: int, seeds: Int32, targets: Int32) -> Int32:
+    """How many other users have both a target and a seed, neither taken back or faded, int32 (targets, seeds)."""
+    counts: Int32 = _witnesses(arrays, user, seeds, targets)
     return counts
 
 
 @njit(cache=True, nogil=True)
-def _walk(arrays, user, seeds, weights, user_exponent, seed_exponent, target_exponent):  # type: ignore[no-untyped-def]
-    reached = np.zeros(len(arrays.user_length), np.float32)
+def _walk(arrays, user, seeds, weights, other_weights, user_exponent, seed_exponent, target_exponent):  # type: ignore[no-untyped-def]
+    reached = np.zeros((len(arrays.user_length), 2), np.float32)
     for position in range(len(seeds)):
         item = seeds[position]
         length = arrays.item_length[item]
-        mass = np.float32(weights[position] * length**-seed_exponent)
+        held = length**-seed_exponent
+        mass, other_mass = np.float32(weights[position] * held), np.float32(other_weights[position] * held)
         start = arrays.item_start[item]
         for edge in range(start, start + length):
-            reached[arrays.item_neighbours[edge]] += mass
+            reached[arrays.item_neighbours[edge], 0] += mass
+            reached[arrays.item_neighbours[edge], 1] += other_mass
     reached[user] = 0
-    scores = np.zeros((2, len(arrays.item_length)), np.float32)
+    scores = np.zeros((len(arrays.item_length), 4), np.float32)  # all sums of an item on one line of the cache
     for other in range(len(reached)):
-        if reached[other] > 0:
+        if reached[other, 0] > 0 or reached[other, 1] > 0:
             length = arrays.user_length[other]
-            mass = np.float32(reached[other] * length ** (-2 * user_exponent))
-            share = np.float32(reached[other] / length)
+            held = length ** (-2 * user_exponent)
+            mass, other_mass = np.float32(reached[other, 0] * held), np.float32(reached[other, 1] * held)
+            share = np.float32(reached[other, 0] / length)
             start = arrays.user_start[other]
             for edge in range(start, start + length):
                 if arrays.user_weights[edge] > FADED:
-                    scores[0, arrays.user_neighbours[edge]] += mass
-                    scores[1, arrays.user_neighbours[edge]] += share
-    for item in range(scores.shape[1]):
-        if scores[0, item] > 0:
-            scores[:, item] *= np.float32(arrays.item_length[item] ** -target_exponent)
+                    item = arrays.user_neighbours[edge]
+                    scores[item, 0] += mass
+                    scores[item, 1] += share
+                    scores[item, 2] += other_mass
+    for item in range(len(scores)):
+        if scores[item, 0] > 0 or scores[item, 2] > 0:
+            held = np.float32(arrays.item_length[item] ** -target_exponent)
+            for column in range(3):
+                scores[item, column] *= held
     return scores
 
 
 @njit(cache=True, nogil=True)
-def _witnesses(arrays, user, seeds, target):  # type: ignore[no-untyped-def]
-    slot = np.full(len(arrays.item_length), -1, np.int32)
-    for position in range(len(seeds)):
-        slot[seeds[position]] = position
-    counts = np.zeros(len(seeds), np.int32)
-    start = arrays.item_start[target]
-    for edge in range(start, start + arrays.item_length[target]):
-        other = arrays.item_neighbours[edge]
-        if other == user:
-            continue
-        row = arrays.user_start[other]
-        position = row
-        while arrays.user_neighbours[position] != target:
-            position += 1
-        if arrays.user_weights[position] <= FADED:
-            continue
-        for position in range(row, row + arrays.user_length[other]):
-            where = slot[arrays.user_neighbours[position]]
-            if where >= 0 and arrays.user_weights[position] > FADED:
-                counts[where] += 1
+def _witnesses(arrays, user, seeds, targets):  # type: ignore[no-untyped-def]
+    seed_place = np.full(len(arrays.item_length), -1, np.int32)
+    target_place = np.full(len(arrays.item_length), -1, np.int32)
+    for place in range(len(seeds)):
+        seed_place[seeds[place]] = place
+    for place in range(len(targets)):
+        target_place[targets[place]] = place
+    counts = np.zeros((len(targets), len(seeds)), np.int32)
+    met = np.zeros(len(arrays.user_length), np.bool_)
+    met[user] = True
+    of_targets, of_seeds = np.empty(len(targets), np.int32), np.empty(len(seeds), np.int32)
+    for target in targets:
+        start = arrays.item_start[target]
+        for edge in range(start, start + arrays.item_length[target]):
+            other = arrays.item_neighbours[edge]
+            if met[other]:
+                continue
+            met[other] = True  # each row is read once, whatever the number of targets in it
+            n_targets = n_seeds = 0
+            row = arrays.user_start[other]
+            for position in range(row, row + arrays.user_length[other]):
+                if arrays.user_weights[position] > FADED:
+                    item = arrays.user_neighbours[position]
+                    if target_place[item] >= 0:
+                        of_targets[n_targets] = target_place[item]
+                        n_targets += 1
+                    if seed_place[item] >= 0:
+                        of_seeds[n_seeds] = seed_place[item]
+                        n_seeds += 1
+            for one in of_targets[:n_targets]:
+                for another in of_seeds[:n_seeds]:
+                    counts[one, another] += 1
     return counts

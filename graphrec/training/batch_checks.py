@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from graphrec.config import GateSettings
     from graphrec.events.interactions import Interactions
+    from graphrec.operation_settings import GateSettings
 
     Floats = NDArray[np.float64]
 

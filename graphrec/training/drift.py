@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from graphrec.config import TriggerSettings
     from graphrec.events.part_of_log import PartOfLog
     from graphrec.events.store import EventStore
     from graphrec.live_state import LiveState
+    from graphrec.operation_settings import TriggerSettings
 
     Bools = NDArray[np.bool_]
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.table import Table
 
-    from graphrec.config import GateSettings
     from graphrec.events.interactions import Interactions
+    from graphrec.operation_settings import GateSettings
     from graphrec.training.panels import Answers, Panel
 
     Float64 = NDArray[np.float64]

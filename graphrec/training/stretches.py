@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from graphrec.config import TriggerSettings
     from graphrec.events.store import EventStore
     from graphrec.live_state import Encode
+    from graphrec.operation_settings import TriggerSettings
 
     Progress = Callable[[str, int, int], None]
 

@@ -68,6 +68,22 @@ def test_what_is_appended_is_read_back_in_order(empty):
     assert (empty.users(1), empty.items(2), empty.kinds()) == (["u2"], [], ["view", "cart"])
 
 
+def test_the_ends_are_those_of_its_parts(empty):
+    assert empty.ends() == (0, 0, 0, 0)
+    empty.append(table_of([event(), event("v", "j"), event("w")]))
+    empty.upsert_items([Item("k", "a"), Item("k", "b")])
+    ends = empty.ends()
+    assert ends == (3, 2, 3, 3)
+    assert ends == (empty.offset, empty.catalogue_offset, len(empty.users()), len(empty.items()))
+
+
+def test_each_row_of_an_append_is_told_whether_it_was_new(empty):
+    empty.append(table_of([event("u")]))
+    appended, new = empty.append_each(table_of([event("a"), event("u"), event("a"), event("b")]))
+    assert appended == (2, 2, 3)
+    assert new.tolist() == [True, False, False, True]
+
+
 def test_an_empty_store(empty):
     assert (empty.offset, empty.catalogue_offset, empty.time_span, len(empty.read())) == (0, 0, None, 0)
     assert empty.append(table_of([])) == (0, 0, 0)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from graphrec.config import ScheduleSettings
 from graphrec.errors import ConfigError, InputError
 from graphrec.generation import Generations
 from graphrec.jobs.history import ABANDONED, DONE, FAILED, SKIPPED, History
 from graphrec.jobs.runner import JobRunner, history_of
 from graphrec.jobs.work import Done
+from graphrec.operation_settings import ScheduleSettings
 from graphrec.recommender import Recommender
 from graphrec.workspace import Workspace
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from graphrec.config import ScheduleSettings
 from graphrec.events.event import table_of
 from graphrec.follower import Follower
 from graphrec.jobs import scheduler as scheduler_module
@@ -21,13 +20,14 @@ from graphrec.jobs.history import DONE, SKIPPED
 from graphrec.jobs.runner import JobRunner, history_of
 from graphrec.jobs.scheduler import JobScheduler
 from graphrec.jobs.work import Done
+from graphrec.operation_settings import ScheduleSettings
 from graphrec.recommender import Recommender
 from graphrec.workspace import Workspace
 
 ONE_OF_MANY = """
 import os, sys
 from contextlib import nullcontext
-from graphrec.config import ScheduleSettings
+from graphrec.operation_settings import ScheduleSettings
 from graphrec.jobs.runner import JobRunner
 from graphrec.jobs.scheduler import JobScheduler
 from graphrec.jobs.work import Done

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from graphrec import cli
-from graphrec.config import TriggerSettings
 from graphrec.events.event import Event
 from graphrec.jobs.trigger import facts_of, what_is_due
+from graphrec.operation_settings import TriggerSettings
 from graphrec.recommender import Recommender
 from graphrec.training.drift import Facts, Quality, quality
 from graphrec.training.stretches import DAY, Stretch, stretches

@@ -69,9 +69,32 @@ def test_witnesses_are_the_others_who_have_both(log: list[tuple[int, int, float]
         sum(bool(positive[other, seed] and positive[other, target]) for other in range(N_USERS) if other != user)
         for seed in seeds
     ]
-    counts = witnesses(graph.arrays, user, seeds, target)
+    counts = witnesses(graph.arrays, user, seeds, np.array([target], np.int32))
     assert counts.dtype == np.int32
-    assert counts.tolist() == expected
+    assert counts.tolist() == [expected]
+
+
+@given(log=logs, user=st.integers(0, N_USERS - 1))
+def test_witnesses_of_many_targets_are_those_of_each(log: list[tuple[int, int, float]], user: int) -> None:
+    arrays = graph_of(log).arrays
+    seeds = np.arange(3, 8, dtype=np.int32)
+    targets = np.array([4, 0, 9, 2], np.int32)
+    each = [witnesses(arrays, user, seeds, targets[place : place + 1])[0].tolist() for place in range(len(targets))]
+    assert witnesses(arrays, user, seeds, targets).tolist() == each
+
+
+@given(log=logs, user=st.integers(0, N_USERS - 1), seed_exponent=exponents, target_exponent=exponents)
+def test_a_second_walk_beside_the_first_is_as_alone(
+    log: list[tuple[int, int, float]], user: int, seed_exponent: float, target_exponent: float
+) -> None:
+    graph = graph_of(log)
+    seeds, weights, _ = graph.user_row(user)
+    newest = np.array([1.0, 0.25], np.float32)[: len(seeds)]
+    together = walk_scores(graph.arrays, user, seeds, weights, seed_exponent, target_exponent, newest)
+    alone = walk_scores(graph.arrays, user, seeds, weights, seed_exponent, target_exponent)
+    second = walk_scores(graph.arrays, user, seeds[:2], newest, seed_exponent, target_exponent)
+    np.testing.assert_array_equal(together[:2], alone)
+    np.testing.assert_array_equal(together[2], second[0])
 
 
 @pytest.mark.parametrize(("witness_weight", "met"), [(1.0, 1.0), (-1.0, 0.0)])
@@ -83,13 +106,13 @@ def test_a_walk_by_hand(witness_weight: float, met: float) -> None:
         assert found[1] == pytest.approx(met * 2**-0.7 * witness)
         assert found[0] == pytest.approx(2**-0.7 * witness * 2**-0.4)
         assert not found[2:].any()
-    counts = witnesses(graph.arrays, 0, np.array([0], np.int32), 1)
+    counts = witnesses(graph.arrays, 0, np.array([0], np.int32), np.array([1], np.int32))[0]
     assert counts.tolist() == [int(witness_weight > 0)]
 
 
 def test_who_gave_the_seed_back_is_no_witness() -> None:
     graph = graph_of([(0, 0, 1.0), (1, 0, 1.0), (1, 0, -1.0), (1, 1, 1.0)])
-    assert witnesses(graph.arrays, 0, np.array([0], np.int32), 1).tolist() == [0]
+    assert witnesses(graph.arrays, 0, np.array([0], np.int32), np.array([1], np.int32)).tolist() == [[0]]
 
 
 def test_a_witness_with_few_items_says_more_where_weight_is_shared_out() -> None:

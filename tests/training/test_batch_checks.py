@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphrec.config import GateSettings
 from graphrec.evaluation.poisoned import POISONS
 from graphrec.events.interactions import Interactions
+from graphrec.operation_settings import GateSettings
 from graphrec.training.batch_checks import batch_findings, coherence, divergence
 
 SETTINGS = GateSettings()

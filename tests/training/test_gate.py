@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from graphrec.config import GateSettings
 from graphrec.evaluation.metrics import ItemSets, score
 from graphrec.evaluation.poisoned import POISONS
 from graphrec.events.interactions import Interactions
+from graphrec.operation_settings import GateSettings
 from graphrec.training.batch_checks import HOLD, PUBLISH, REJECT, Finding
 from graphrec.training.gate import FRESH, Comparison, as_table, bootstrap, decide, judge, list_findings
 from graphrec.training.panels import ndcg_and_recall, panel

@@ -1,0 +1,1 @@
+"""The recommender over HTTP; needs the extra `serve`."""

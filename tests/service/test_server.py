@@ -1,0 +1,123 @@
+"""The process: where it may listen, how it ends, and that `kill -9` loses nothing it has acknowledged."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from graphrec import cli
+from graphrec.errors import ConfigError
+from graphrec.service.keys import Keys
+from graphrec.service.server import check_address, is_loopback
+from graphrec.workspace import Workspace
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def ask(port: int, path: str, body: object = None) -> dict:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as reply:
+        return json.load(reply)
+
+
+@pytest.fixture
+def served(shop: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[bytes], int]]]:
+    """Starts `graphrec serve` and waits until it is ready."""
+    processes = []
+
+    def start() -> tuple[subprocess.Popen[bytes], int]:
+        port = free_port()
+        command = [sys.executable, "-m", "graphrec.cli", "serve", str(shop), "--port", str(port)]
+        with (shop / "log").open("ab") as log:
+            process = subprocess.Popen(command, cwd=ROOT, env=os.environ, stderr=log)
+        processes.append(process)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                if ask(port, "/readyz")["ready"]:
+                    return process, port
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError((shop / "log").read_text())
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_what_was_acknowledged_survives_a_kill_and_an_end_is_orderly(served, shop: Path) -> None:
+    process, port = served()
+    event = {"user": "new", "item": "i3", "timestamp": 1_710_000_000}
+    assert ask(port, "/v1/events?wait=false", event)["accepted"] == 1
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with Workspace(shop).open_store() as store:
+        assert (store.offset, store.users()[-1]) == (701, "new")
+
+    process, port = served()
+    assert ask(port, "/v1/recommend?user=new&k=3")["personal"]
+    assert ask(port, "/v1/events", event)["duplicates"] == 1
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) in (0, -signal.SIGTERM)
+    lines = [json.loads(line) for line in (shop / "log").read_text().splitlines()]
+    assert any(line.get("route") == "/v1/recommend" and line["status"] == 200 for line in lines)
+    assert not any("traceback" in line for line in lines)
+
+
+def test_an_address_that_others_reach_needs_a_key(tmp_path: Path) -> None:
+    keys = Keys(tmp_path)
+    check_address("127.0.0.1", keys)
+    for host in ("0.0.0.0", "::", "192.168.1.5", "shop.example"):
+        with pytest.raises(ConfigError, match="no key"):
+            check_address(host, keys)
+    kept, _ = keys.add("one", ["read"])
+    check_address("0.0.0.0", keys)
+    keys.revoke(kept.id)
+    with pytest.raises(ConfigError):
+        check_address("0.0.0.0", keys)
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [("localhost", True), ("127.0.0.9", True), ("::1", True), ("[::1]", True), ("10.0.0.1", False), ("local", False)],
+)
+def test_what_loopback_is(host: str, here: bool) -> None:
+    assert is_loopback(host) is here
+
+
+def test_keys_on_the_command_line(tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    assert run(cli.app, ["init", str(tmp_path / "shop")]).exit_code == 0
+    shop = str(tmp_path / "shop")
+    made = json.loads(run(cli.app, ["key", "add", shop, "--name", "front", "--scope", "read", "--json"]).stdout)
+    assert Keys(tmp_path / "shop").find(made["key"]).name == "front"
+    shown = run(cli.app, ["key", "add", shop, "--name", "back", "--scope", "write", "--scope", "read"]).stdout
+    assert Keys(tmp_path / "shop").find(shown.splitlines()[-1]).scopes == ("write", "read")
+    listed = run(cli.app, ["key", "list", shop, "--json"]).stdout
+    assert made["key"] not in listed
+    assert "hash" not in listed
+    assert [key["name"] for key in json.loads(listed)] == ["front", "back"]
+    assert run(cli.app, ["key", "revoke", shop, made["id"]]).exit_code == 0
+    assert Keys(tmp_path / "shop").find(made["key"]) is None
+    assert "revoked" in run(cli.app, ["key", "list", shop]).stdout.splitlines()[0]
+    Keys(tmp_path / "shop").revoke(json.loads(listed)[1]["id"])
+    assert isinstance(run(cli.app, ["serve", shop, "--host", "0.0.0.0"]).exception, ConfigError)
