@@ -18,12 +18,11 @@ PACKAGE = ROOT / "graphrec"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from its own layer or from those to its left.
-LAYERS = """
-    errors operation_settings config answers events graph digest embedding retrieval ranking generation bounded_log
-    workspace turns learned live_state training open_workspace publishing recommender follower shadow ab backup jobs
-    doctor evaluation service progress options evaluate_command generation_commands publish_commands job_commands
-    backup_commands serve_commands cli
-""".split()
+LAYERS = ["errors", "operation_settings", "config", "answers", "events", "graph", "digest", "embedding", "retrieval"]
+LAYERS += ["ranking", "generation", "bounded_log", "workspace", "turns", "learned", "live_state", "training"]
+LAYERS += ["open_workspace", "publishing", "recommender", "follower", "shadow", "ab", "backup", "jobs", "doctor"]
+LAYERS += ["evaluation", "service", "progress", "options", "evaluate_command", "generation_commands"]
+LAYERS += ["publish_commands", "job_commands", "backup_commands", "serve_commands", "cli"]
 
 OWNERS = {
     "faiss": ("retrieval/vector_index.py",),
