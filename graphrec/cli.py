@@ -19,6 +19,7 @@ from graphrec.evaluate_command import evaluate
 from graphrec.job_commands import jobs, schedule
 from graphrec.options import JsonOption, KOption, QuietOption, WorkspaceArgument, print_json
 from graphrec.publish_commands import ab, publish, rollback, shadow
+from graphrec.tune_command import tune
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-for command in (evaluate, rollback, publish, shadow, ab, schedule, jobs, backup, restore):
+for command in (evaluate, tune, rollback, publish, shadow, ab, schedule, jobs, backup, restore):
     app.command()(command)
 
 

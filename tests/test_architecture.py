@@ -18,7 +18,20 @@ PACKAGE = ROOT / "graphrec"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from its own layer or from those to its left.
-LAYERS = ["errors", "config", "answers", "events", "graph", "digest", "embedding", "retrieval", "ranking", "generation"]
+LAYERS = [
+    "errors",
+    "config",
+    "search_space",
+    "settings_file",
+    "answers",
+    "events",
+    "graph",
+    "digest",
+    "embedding",
+    "retrieval",
+    "ranking",
+    "generation",
+]
 LAYERS += [
     "bounded_log",
     "workspace",
@@ -30,15 +43,17 @@ LAYERS += [
     "publishing",
     "recommender",
 ]
-LAYERS += ["follower", "shadow", "ab", "backup", "jobs", "doctor", "evaluation", "progress", "options"]
-LAYERS += ["evaluate_command", "publish_commands", "job_commands", "backup_commands", "cli"]
+LAYERS += ["follower", "shadow", "ab", "backup", "jobs", "doctor", "evaluation", "tuning", "progress", "options"]
+LAYERS += ["evaluate_command", "tune_command", "publish_commands", "job_commands", "backup_commands", "cli"]
 
 OWNERS = {
     "faiss": ("retrieval/vector_index.py",),
     "huggingface_hub": ("embedding/text_encoder.py",),
     "implicit": ("evaluation/ials.py",),
+    "optuna": ("tuning.py",),
     "sqlalchemy": ("events/",),
     "sqlite3": ("events/", "embedding/text_cache.py", "doctor.py"),  # doctor prints its version
+    "tomlkit": ("settings_file.py",),
     "torch_geometric": ("graph/export.py", "training/sage_trainer.py", "open_workspace.py"),  # the last: types
     "transformers": ("embedding/text_encoder.py",),
 }
@@ -49,7 +64,7 @@ FORBIDDEN |= {"apsw", "adbc_driver_sqlite", "duckdb"}
 FORBIDDEN_CALLS = {"torch.load", "torch.save", "torch.jit.load", "os.fork"}
 FORBIDDEN_CALLS |= {f"{module}.read_pickle" for module in ("pd", "pandas")}
 
-HEAVY = {"torch", "torch_geometric", "transformers", "faiss", "implicit"}
+HEAVY = {"torch", "torch_geometric", "transformers", "faiss", "implicit", "optuna"}
 LIGHT_MODULES = [
     "graphrec",
     "graphrec.cli",
@@ -194,7 +209,13 @@ def test_the_tested_set_pins_every_dependency() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    for requirement in [*project["dependencies"], *extras["cpu"], *extras["evaluation"], *extras["dev"]]:
+    for requirement in [
+        *project["dependencies"],
+        *extras["cpu"],
+        *extras["evaluation"],
+        *extras["tune"],
+        *extras["dev"],
+    ]:
         assert canonical(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) in pinned, requirement
 
 
