@@ -79,9 +79,6 @@ def _print(found: Tuned, *, write: bool, written: bool) -> None:
     if found.interrupted:
         typer.echo("Interrupted; the finished trials are kept.")
     Console().print(_table(found))
-    if found.importance:
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in found.importance.items() if share >= 0.005)
-        typer.echo(f"What tells good trials from others: {shares}")
     if not found.changes:
         typer.echo("The present settings are the best so far.")
         return

@@ -1,8 +1,9 @@
 """A search of settings by the library `optuna`, which nothing else here knows.
 
 Trials are kept in `tuning/studies.db` of the workspace, by optuna's SQLite storage: a trial is a transaction, so that a
-killed process leaves no half of one, and no lock behind, as the journal file would. A study belongs to one question: the older
-log, the settings searched, the metric and all other settings. Asked again, it goes on; another one begins anew.
+killed process leaves no half of one, and no lock behind, as the journal file would. A study belongs to one question:
+the older log, the settings searched, the metric and all other settings. Asked again, it goes on; another question
+begins anew.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,6 @@ FOLDER = "tuning"
 
 _RANDOM = 6  # trials drawn at random before the search follows what it has seen
 _UNPRUNED = 4  # trials before one may be stopped early
-_IMPORTANCE = 10  # complete trials before it can be said which settings matter
 _UNLEARNED = {"store", "generations", "gate", "trigger", "schedule"}  # do not reach the objective
 
 
@@ -50,7 +50,7 @@ class Budget:
     cpu_minutes: float = math.inf
 
     def __post_init__(self) -> None:
-        if not min(self.trials, self.minutes, self.cpu_minutes) > 0:
+        if not (self.trials > 0 and self.minutes > 0 and self.cpu_minutes > 0):
             raise InputError("the budget is empty", expected="trials and minutes > 0", got=str(self))
 
 
@@ -71,7 +71,6 @@ class Tuned:
     """What a study has found so far.
 
     trials: all of them, best first, stopped ones last. gain: of the best over the present settings, on the objective.
-    importance: shares of the settings in what tells good trials from others; empty while there are few.
     """
 
     study: str
@@ -80,7 +79,6 @@ class Tuned:
     present: Trial
     best: Trial
     gain: Gain
-    importance: dict[str, float] = field(default_factory=dict)
     interrupted: bool = False
 
     @property
@@ -179,12 +177,8 @@ class _Study:
         best = max(complete, key=lambda trial: (trial.value, trial is present))
         gain = self._objective.gain(self._scores(best.number), self._scores(present.number), len(complete) - 1)
         order = sorted(trials, key=lambda trial: (not trial.complete, -trial.value))
-        importance = self._importance() if len(complete) >= _IMPORTANCE and len(self._space) > 1 else {}
-        return Tuned(self.name, self._metric, order, present, best, gain, importance, interrupted)
-
-    @property
-    def _metric(self) -> str:
-        return f"{self._objective.metric}@{self._objective.k}"
+        metric = f"{self._objective.metric}@{self._objective.k}"
+        return Tuned(self.name, metric, order, present, best, gain, interrupted)
 
     def _one_more(self, progress: Progress) -> None:
         """Ask the sampler, try, tell; whatever stops it in the middle leaves a failed trial, which counts for nothing.
@@ -200,29 +194,32 @@ class _Study:
             given = trial.user_attrs.get("settings")
             settings = given or {name: _readable(value) for name, value in trial.params.items()}
             trial.set_user_attr("settings", settings)
-            pruned = self._try(trial, settings, progress, to_the_end=given is not None)
+            cpu = time.process_time()
+            scores, pruned = self._try(trial, settings, progress, to_the_end=given is not None)
+            trial.set_user_attr("cpu_seconds", time.process_time() - cpu)
+            trial.set_user_attr("blocks", [float(block.mean()) for block in scores])
+            if not pruned:
+                np.save(self._scores_file(trial.number), np.concatenate(scores), allow_pickle=False)
         except BaseException:
             self._study.tell(trial, state=states.FAIL)
             raise
         if pruned:
             self._study.tell(trial, state=states.PRUNED)
         else:
-            self._study.tell(trial, float(np.mean(trial.user_attrs["blocks"])))
+            self._study.tell(trial, _mean(scores))
 
-    def _try(self, trial: Any, settings: dict[str, Value], progress: Progress, *, to_the_end: bool) -> bool:
-        """Ask for block after block; returns whether it was stopped because others were better so far."""
-        cpu, scores = time.process_time(), []
+    def _try(
+        self, trial: Any, settings: dict[str, Value], progress: Progress, *, to_the_end: bool
+    ) -> tuple[list[Floats], bool]:
+        """Ask for block after block; returns the scores, and whether it was stopped because others were better."""
+        scores: list[Floats] = []
         for block in self._objective.blocks(with_values(self._config, settings), lambda *_: None):
             scores.append(block)
-            means = [float(each.mean()) for each in scores]
-            trial.set_user_attr("blocks", means)
-            trial.set_user_attr("cpu_seconds", time.process_time() - cpu)
-            trial.report(float(np.mean(means)), len(scores))
+            trial.report(_mean(scores), len(scores))
             progress("blocks of a trial", len(scores), len(self._objective.splits))
             if not to_the_end and len(scores) < len(self._objective.splits) and trial.should_prune():
-                return True
-        np.save(self._scores_file(trial.number), np.concatenate(scores), allow_pickle=False)
-        return False
+                return scores, True
+        return scores, False
 
     def _trials(self) -> list[Trial]:
         states = self._optuna.trial.TrialState
@@ -247,13 +244,6 @@ class _Study:
         ends = np.cumsum([len(split.test_users) for split in self._objective.splits])
         return np.split(scores, ends[:-1])
 
-    def _importance(self) -> dict[str, float]:
-        importance = self._optuna.importance
-        found = importance.get_param_importances(
-            self._study, evaluator=importance.PedAnovaImportanceEvaluator(), params=list(self._space)
-        )
-        return {name: float(share) for name, share in found.items()}
-
 
 def _name(objective: Objective, config: Config, space: Mapping[str, Range], seed: int) -> str:
     """A hash of all that decides what a trial is worth, but the values that the search varies."""
@@ -269,6 +259,11 @@ def _distribution(optuna: Any, within: Range) -> Any:
     if isinstance(within, Real):
         return kinds.FloatDistribution(within.low, within.high, log=within.log)
     return kinds.IntDistribution(within.low, within.high, log=True)
+
+
+def _mean(scores: Sequence[Floats]) -> float:
+    """Blocks count alike."""
+    return float(np.mean([block.mean() for block in scores]))
 
 
 def _readable(value: Value) -> Value:
