@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 from graphrec.config import CONFIG_FILE, Config
@@ -47,6 +48,7 @@ def write_values(directory: Path, values: Mapping[str, Value]) -> None:
     written = draft / CONFIG_FILE
     try:
         written.write_text(tomlkit.dumps(document), encoding="utf-8")
+        shutil.copymode(path, written)
         Config.load(draft)
         os.replace(written, path)
     finally:

@@ -174,7 +174,7 @@ class _Study:
         if present is None:
             raise InputError("the present settings have not been tried", way_out="give the search more time")
         complete = [trial for trial in trials if trial.complete]
-        best = max(complete, key=lambda trial: (trial.value, trial is present))
+        best = max(complete, key=lambda trial: (trial.value, trial == present))
         gain = self._objective.gain(self._scores(best.number), self._scores(present.number), len(complete) - 1)
         order = sorted(trials, key=lambda trial: (not trial.complete, -trial.value))
         metric = f"{self._objective.metric}@{self._objective.k}"

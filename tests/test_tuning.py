@@ -89,6 +89,15 @@ def test_the_present_settings_come_first_and_the_result_is_never_worse(formula, 
     assert (found.gain.mean, found.gain.beyond_noise) == (0.0, False)
 
 
+def test_what_makes_no_difference_is_not_changed(formula, tmp_path: Path) -> None:
+    for steps in (10, 20):
+        config = Config(update={"steps": steps})
+        found = tune(formula, config, tmp_path, names=["update.steps"], budget=Budget(trials=2))
+        assert len({trial.value for trial in found.trials if trial.complete}) == 1
+        assert found.changes == {}
+    assert len(found.trials) == 4
+
+
 def test_a_better_setting_is_found_and_the_gain_is_beyond_noise(formula, tmp_path: Path) -> None:
     found = tune(formula, Config(training={"dropout": 0.0}), tmp_path, names=NAMES, budget=Budget(trials=8))
     assert abs(found.best.settings["training.dropout"] - 0.5) < 0.2
