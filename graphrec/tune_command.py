@@ -106,6 +106,8 @@ def _table(found: Tuned) -> Table:
     for trial in found.trials[:_SHOWN]:
         differ = {name: value for name, value in trial.settings.items() if value != found.present.settings[name]}
         words = ", ".join(f"{name}={value}" for name, value in differ.items()) or "none: the present ones"
-        value = f"{trial.value:.4f}" if trial.complete else f"{trial.value:.4f}, stopped"
+        value = (
+            f"{trial.value:.4f}" if trial.complete else f"stopped after {len(trial.blocks)} of {len(found.best.blocks)}"
+        )
         table.add_row(str(trial.number), value, f"{trial.cpu_seconds:.1f}", words)
     return table
