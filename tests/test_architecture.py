@@ -18,20 +18,8 @@ PACKAGE = ROOT / "graphrec"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from its own layer or from those to its left.
-LAYERS = [
-    "errors",
-    "config",
-    "search_space",
-    "settings_file",
-    "answers",
-    "events",
-    "graph",
-    "digest",
-    "embedding",
-    "retrieval",
-    "ranking",
-    "generation",
-]
+LAYERS = ["errors", "config", "search_space", "settings_file"]
+LAYERS += ["answers", "events", "graph", "digest", "embedding", "retrieval", "ranking", "generation"]
 LAYERS += [
     "bounded_log",
     "workspace",
