@@ -5,6 +5,7 @@
 
 The generation is taken before the store: it may lag behind the log, never run ahead of it. Its files never change, so
 they are linked, not copied. The store is copied through SQLite. The text cache is left out: it fills again by itself.
+So are the trials of `graphrec tune`.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from graphrec.job_commands import jobs, schedule
 from graphrec.options import JsonOption, KOption, QuietOption, WorkspaceArgument, print_json, session_of
 from graphrec.publish_commands import ab, publish, rollback, shadow
 from graphrec.serve_commands import keys_app, serve
+from graphrec.tune_command import tune
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,7 @@ def _show_version(wanted: bool) -> None:
 
 
 _MAKING = (train, update, rebuild, snapshot)
-for command in (*_MAKING, rollback, publish, shadow, ab, evaluate, schedule, jobs, backup, restore, serve):
+for command in (*_MAKING, rollback, publish, shadow, ab, evaluate, tune, schedule, jobs, backup, restore, serve):
     app.command()(command)
 app.add_typer(keys_app)
 

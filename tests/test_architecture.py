@@ -18,11 +18,22 @@ PACKAGE = ROOT / "graphrec"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from its own layer or from those to its left.
-LAYERS = ["errors", "operation_settings", "config", "answers", "events", "graph", "digest", "embedding", "retrieval"]
-LAYERS += ["ranking", "generation", "bounded_log", "workspace", "turns", "learned", "live_state", "training"]
-LAYERS += ["open_workspace", "publishing", "recommender", "follower", "shadow", "ab", "backup", "jobs", "doctor"]
-LAYERS += ["evaluation", "service", "progress", "options", "evaluate_command", "generation_commands"]
-LAYERS += ["publish_commands", "job_commands", "backup_commands", "serve_commands", "cli"]
+LAYERS = ["errors", "operation_settings", "config", "search_space", "settings_file", "answers", "events", "graph"]
+LAYERS += ["digest", "embedding", "retrieval", "ranking", "generation", "bounded_log", "workspace", "turns", "learned"]
+LAYERS += [
+    "live_state",
+    "training",
+    "open_workspace",
+    "publishing",
+    "recommender",
+    "follower",
+    "shadow",
+    "ab",
+    "backup",
+]
+LAYERS += ["backup", "jobs", "doctor", "evaluation", "service", "tuning", "progress", "options", "evaluate_command"]
+LAYERS += ["tune_command", "generation_commands", "publish_commands", "job_commands", "backup_commands"]
+LAYERS += ["serve_commands", "cli"]
 
 OWNERS = {
     "faiss": ("retrieval/vector_index.py",),
@@ -30,6 +41,7 @@ OWNERS = {
     "huggingface_hub": ("embedding/text_encoder.py",),
     "implicit": ("evaluation/ials.py",),
     "limits": ("service/limits.py",),
+    "optuna": ("tuning.py",),
     "prometheus_client": ("service/",),
     "sqlalchemy": ("events/",),
     "sqlite3": (
@@ -38,6 +50,7 @@ OWNERS = {
         "service/impressions.py",
         "doctor.py",
     ),  # the last prints its version
+    "tomlkit": ("settings_file.py",),
     "torch_geometric": ("graph/export.py", "training/sage_trainer.py", "open_workspace.py"),  # the last: types
     "transformers": ("embedding/text_encoder.py",),
 }
@@ -48,7 +61,7 @@ FORBIDDEN |= {"apsw", "adbc_driver_sqlite", "duckdb"}
 FORBIDDEN_CALLS = {"torch.load", "torch.save", "torch.jit.load", "os.fork"}
 FORBIDDEN_CALLS |= {f"{module}.read_pickle" for module in ("pd", "pandas")}
 
-HEAVY = {"torch", "torch_geometric", "transformers", "faiss", "implicit"}
+HEAVY = {"torch", "torch_geometric", "transformers", "faiss", "implicit", "optuna"}
 LIGHT_MODULES = [
     "graphrec",
     "graphrec.cli",
@@ -195,7 +208,7 @@ def test_the_tested_set_pins_every_dependency() -> None:
     extras = project["optional-dependencies"]
     for requirement in [
         *project["dependencies"],
-        *(name for extra in ("cpu", "evaluation", "serve", "otel", "dev") for name in extras[extra]),
+        *(name for extra in ("cpu", "evaluation", "serve", "otel", "tune", "dev") for name in extras[extra]),
     ]:
         assert canonical(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) in pinned, requirement
 
