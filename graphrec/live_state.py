@@ -367,4 +367,4 @@ def open_state(
 
 def text_model(config: Config) -> str:
     """What makes text vectors comparable: under another one only training makes sense of them."""
-    return f"{Path(config.text.model).name}, {config.text.max_tokens} tokens"
+    return f"{Path(config.text.model).name}, {config.text.max_tokens} tokens{config.text.loss}"

@@ -35,8 +35,10 @@ LAYERS += ["evaluate_command", "publish_commands", "job_commands", "backup_comma
 
 OWNERS = {
     "faiss": ("retrieval/vector_index.py",),
-    "huggingface_hub": ("embedding/text_encoder.py",),
+    "huggingface_hub": ("embedding/model_folder.py",),
     "implicit": ("evaluation/ials.py",),
+    "onnx": ("embedding/int8_model.py",),
+    "onnxruntime": ("embedding/int8_model.py",),
     "sqlalchemy": ("events/",),
     "sqlite3": ("events/", "embedding/text_cache.py", "doctor.py"),  # doctor prints its version
     "torch_geometric": ("graph/export.py", "training/sage_trainer.py", "open_workspace.py"),  # the last: types
