@@ -249,6 +249,9 @@ class GenerationSettings(_Stage):
     """Published snapshots."""
 
     keep: Positive = Field(default=5, description="newest generations kept on disk; the live one always is")
+    texts: Literal["float16", "float32"] = Field(
+        default="float16", description="how training keeps the items' text vectors, in memory and on disk"
+    )
 
 
 class GateSettings(_Stage):
