@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 class Learned:
     """What training gave, by item number.
 
-    texts: text vectors (n, t), as exact as `[generations] texts` said when it was trained. basis_items: right singular vectors, float32 (n, k), zero rows = not in the
-    basis. basis_users, basis_values: left vectors (n_users, k), to fold later items in, and singular values (k,).
-    moments: of the optimiser, for an update to go on with; None = it begins anew.
+    texts: text vectors (n, t), as exact as `[generations] texts` said when it was trained. basis_items: right singular
+    vectors, float32 (n, k), zero rows = not in the basis. basis_users, basis_values: left vectors (n_users, k), to fold
+    later items in, and singular values (k,). moments: of the optimiser, for an update to go on with; None = it begins
+    anew.
     """
 
     model: EmbeddingModel
