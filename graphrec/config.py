@@ -74,7 +74,17 @@ class TextSettings(Stage):
         default="sentence-transformers/all-MiniLM-L6-v2", description="any Hugging Face name or a local folder"
     )
     max_tokens: Positive = Field(default=128, description="longer texts are cut, tokens")
-    batch_tokens: Positive = Field(default=4096, description="padded size of an encoder batch, tokens")
+    batch_tokens: Positive = Field(default=1024, description="padded size of an encoder batch, tokens")
+    precision: Literal["float32", "bfloat16", "int8"] = Field(
+        default="float32",
+        description="of the encoder's arithmetic; bfloat16 is fast on processors that multiply it, int8 needs "
+        "graphrec[onnx] and runs on the CPU",
+    )
+
+    @property
+    def loss(self) -> str:
+        """What tells vectors of less than full precision from the exact ones, for names and digests; else empty."""
+        return "" if self.precision == "float32" else f", {self.precision}"
 
 
 class EmbeddingSettings(Stage):
@@ -241,6 +251,9 @@ class GenerationSettings(Stage):
     """Published snapshots."""
 
     keep: Positive = Field(default=5, description="newest generations kept on disk; the live one always is")
+    texts: Literal["float16", "float32"] = Field(
+        default="float16", description="how training keeps the items' text vectors, in memory and on disk"
+    )
 
 
 class Config(BaseSettings):

@@ -21,22 +21,24 @@ if TYPE_CHECKING:
     from graphrec.generation import Generation
 
     Float32 = NDArray[np.float32]
+    Texts = NDArray[np.float16 | np.float32]
 
 
 @dataclass(frozen=True)
 class Learned:
     """What training gave, by item number.
 
-    texts: text vectors, float32 (n, t). basis_items: right singular vectors, float32 (n, k), zero rows = not in the
-    basis. basis_users, basis_values: left vectors (n_users, k), to fold later items in, and singular values (k,).
-    moments: of the optimiser, for an update to go on with; None = it begins anew.
+    texts: text vectors (n, t), as exact as `[generations] texts` said when it was trained. basis_items: right singular
+    vectors, float32 (n, k), zero rows = not in the basis. basis_users, basis_values: left vectors (n_users, k), to fold
+    later items in, and singular values (k,). moments: of the optimiser, for an update to go on with; None = it begins
+    anew.
     """
 
     model: EmbeddingModel
     ranker: Ranker | None
     session_ranker: Ranker | None
     choices: Choices
-    texts: Float32
+    texts: Texts
     basis_items: Float32
     basis_users: Float32
     basis_values: Float32
@@ -53,9 +55,9 @@ class Learned:
                 named |= {f"{part}.{name}": array for name, array in learned.arrays().items()}
         return named
 
-    def arrays(self) -> dict[str, Float32]:
+    def arrays(self) -> dict[str, Float32 | Texts]:
         """What has a row a node."""
-        rows = {
+        rows: dict[str, Float32 | Texts] = {
             "texts": self.texts,
             "basis_items": self.basis_items,
             "basis_users": self.basis_users,

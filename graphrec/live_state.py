@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from graphrec.generation import Generation, Generations
 
     Float32 = NDArray[np.float32]
+    Texts = NDArray[np.float16 | np.float32]
     Float64 = NDArray[np.float64]
     Encode = Callable[[Sequence[str]], Float32]
     Progress = Callable[[str, int, int], None]
@@ -54,7 +55,7 @@ class Known(NamedTuple):
     catalogue_offset: int
     n_users: int
     n_items: int
-    texts: Float32  # (n_items, t); never written again
+    texts: Texts  # (n_items, t); never written again
 
 
 class LiveState:
@@ -90,7 +91,7 @@ class LiveState:
         self._scrubber: Scrubber | None = None
         self._store = store
         self._encode = encode
-        self.texts = np.zeros((0, 0), np.float32)
+        self.texts: Texts = np.zeros((0, 0), np.float32)
         choices = (Choices() if learned is None else learned.choices).under(config)
         self._settings = snapshot_settings(config, choices)
         usable = snapshot is not None and snapshot.manifest.settings == self._settings
@@ -199,7 +200,7 @@ class LiveState:
                 self.retriever.add_items(np.zeros((len(new), 0), np.float32))
                 return
             if len(new):
-                self.texts = np.vstack([self.texts, texts[len(old) :]])
+                self.texts = np.vstack([self.texts, texts[len(old) :].astype(self.texts.dtype)])
                 self.retriever.add_items(self._features(new), self._centred(new))
             if len(old):
                 self.texts = self.texts.copy()  # who has the old one keeps it
@@ -368,4 +369,4 @@ def open_state(
 
 def text_model(config: Config) -> str:
     """What makes text vectors comparable: under another one only training makes sense of them."""
-    return f"{Path(config.text.model).name}, {config.text.max_tokens} tokens"
+    return f"{Path(config.text.model).name}, {config.text.max_tokens} tokens{config.text.loss}"

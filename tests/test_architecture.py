@@ -38,9 +38,11 @@ LAYERS += ["serve_commands", "cli"]
 OWNERS = {
     "faiss": ("retrieval/vector_index.py",),
     "fastapi": ("service/",),
-    "huggingface_hub": ("embedding/text_encoder.py",),
+    "huggingface_hub": ("embedding/model_folder.py",),
     "implicit": ("evaluation/ials.py",),
     "limits": ("service/limits.py",),
+    "onnx": ("embedding/int8_model.py",),
+    "onnxruntime": ("embedding/int8_model.py",),
     "optuna": ("tuning.py",),
     "prometheus_client": ("service/",),
     "sqlalchemy": ("events/",),

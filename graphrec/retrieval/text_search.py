@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 class TextSearch:
-    """Text vectors of all items, float32 (n, t), a zero row = no text; fixed once made."""
+    """Text vectors of all items (n, t), a zero row = no text; fixed once made."""
 
-    def __init__(self, texts: Float32) -> None:
+    def __init__(self, texts: NDArray[np.float16 | np.float32]) -> None:
+        texts = texts.astype(np.float32, copy=False)
         described = texts.any(axis=1)
         self._numbers = np.flatnonzero(described).astype(np.int32)
         self._mean = texts[described].mean(axis=0) if len(self._numbers) else np.zeros(texts.shape[1], np.float32)

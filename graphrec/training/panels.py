@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from graphrec.learned import Learned
 
     Float32 = NDArray[np.float32]
+    Texts = NDArray[np.float16 | np.float32]
     Float64 = NDArray[np.float64]
     Int32 = NDArray[np.int32]
     Answers = Callable[[Interactions, Int32, int], Int32]  # history, users (n,), k -> lists (n, k), padded with -1
@@ -56,7 +57,7 @@ def panel(name: str, log: Interactions, moment: int, until: int, most: int, rng:
     return Panel(name, history, asked[chosen].astype(np.int32), [wanted[place] for place in chosen.tolist()])
 
 
-def answers_of(learned: Learned, texts: Float32, config: Config) -> Answers:
+def answers_of(learned: Learned, texts: Texts, config: Config) -> Answers:
     """How a model answers, given the text vectors of all items (n_items, t)."""
 
     def answers(history: Interactions, users: Int32, k: int) -> Int32:

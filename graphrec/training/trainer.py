@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from graphrec.retrieval.cold_items import ColdModel
 
     Float32 = NDArray[np.float32]
+    Texts = NDArray[np.float16 | np.float32]
     Progress = Callable[[str, int, int], None]
 
 
@@ -60,7 +61,7 @@ class Trained:
     moments: Moments | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def learned(self, texts: Float32, until: int) -> Learned:
+    def learned(self, texts: Texts, until: int) -> Learned:
         """The same for a generation, with the items' text vectors (n_items, t), and where its part of the log ends."""
         return Learned(
             self.model,
@@ -85,8 +86,9 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
     Raises InputError when the log is empty.
     """
     known = state.known()
-    log, texts = log_between(state, store, known, 0, known.offset), state.all_text_vectors(known.n_items)
-    trained = fit(log, texts, state.config, progress)
+    log = log_between(state, store, known, 0, known.offset)
+    texts = state.all_text_vectors(known.n_items).astype(state.config.generations.texts)
+    trained = fit(log, texts.astype(np.float32), state.config, progress)  # learned from what will be asked
     learned = trained.learned(texts, known.offset)
     renewed = LiveState(state.config, store, encode, learned, catalogue_offset=known.catalogue_offset)
     renewed.refresh(progress)

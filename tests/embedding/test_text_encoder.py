@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from graphrec.config import TextSettings
 from graphrec.embedding import text_encoder
-from graphrec.embedding.text_encoder import TextEncoder, cut_batches, resolve_model
+from graphrec.embedding.model_folder import resolve_model
+from graphrec.embedding.text_encoder import TextEncoder, cut_batches
 from graphrec.errors import ModelError
 
 TEXTS = [

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from graphrec.config import Config, FilterSettings
+from graphrec.config import Config, FilterSettings, GenerationSettings
 from graphrec.embedding.node_features import unit_rows
 from graphrec.errors import InputError
-from graphrec.events.event import Event, table_of
+from graphrec.events.event import Event, Item, table_of
 from graphrec.events.interactions import Interactions
 from graphrec.events.store import EventStore
 from graphrec.live_state import LiveState
@@ -161,3 +161,22 @@ def test_graphsage_reads_the_leading_coordinates_of_the_filters_basis(state: Liv
     np.testing.assert_allclose(features[known, :8], unit_rows(basis.items[known, :8]), atol=1e-6)
     wide = CONFIG.model_copy(update={"filter": FilterSettings(dimensions=3)})
     assert basis_of(log, wide).items.shape == (40, 8)
+
+
+def test_texts_are_kept_in_half_the_bytes_and_answer_alike(state: LiveState, words) -> None:
+    def kept_as(texts: str) -> LiveState:
+        state.config = CONFIG.model_copy(update={"generations": GenerationSettings(texts=texts)})
+        return train(state, state._store, words().encode, lambda stage, done, total: None)[0]
+
+    half, full = kept_as("float16"), kept_as("float32")
+    assert half.snapshot("train", None, {}).arrays["texts"].dtype == np.float16
+    assert full.snapshot("train", None, {}).arrays["texts"].nbytes == 2 * half.texts.nbytes
+    assert 0 < np.abs(half.texts - full.texts).max() < 1e-3
+    np.testing.assert_allclose(half.item_features(), full.item_features(), atol=2e-3)
+
+    state._store.upsert_items([Item("i1", "another text"), Item("later", "red cup")])
+    for renewed in (half, full):  # whatever comes later is kept alike
+        renewed.refresh()
+        assert len(renewed.texts) == len(renewed.items)
+    assert (half.texts.dtype, full.texts.dtype) == (np.float16, np.float32)
+    assert half.texts[half.items.number("later")].any()
