@@ -160,6 +160,17 @@ def update(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: Qui
 
 
 @app.command()
+def adapt_text(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Adapt the text model to what is chosen together, and train on it; publish what passes the gate, else exit 5."""
+    from graphrec.progress import ProgressDisplay
+    from graphrec.recommender import Recommender
+
+    with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
+        proposal = recommender.adapt_text()
+    _print_proposal(proposal, as_json)
+
+
+@app.command()
 def rebuild(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Form graph, vectors and index anew from the log with the live weights; publish a generation."""
     from graphrec.progress import ProgressDisplay

@@ -81,15 +81,15 @@ class TextSettings(_Stage):
 class AdapterSettings(_Stage):
     """What `graphrec adapt-text` does to the text model, with the extra `lora`."""
 
+    session_minutes: float = Field(
+        default=30.0, ge=0, description="events of a user no further apart, one from the next, are together"
+    )
     rank: Positive = Field(default=8, description="of the update of a weight matrix")
     steps: Positive = Field(default=200, description="optimiser steps, at most")
     batch_size: Annotated[int, Field(ge=2)] = Field(default=64, description="pairs of items a step")
     learning_rate: float = Field(default=5e-4, gt=0, description="at its highest")
     temperature: float = Field(default=0.05, gt=0, description="of the softmax over cosines")
     word_dropout: float = Field(default=0.0, ge=0, lt=1, description="share of a text's words left out in a step")
-    popularity_exponent: float = Field(
-        default=0.5, ge=0, description="pairs are drawn by the product of both items' events to the power of minus this"
-    )
     check_steps: Positive = Field(default=25, description="steps between two looks at held-out items")
     patience: Positive = Field(default=2, description="looks without a gain before it stops")
 

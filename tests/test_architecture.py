@@ -37,6 +37,7 @@ OWNERS = {
     "faiss": ("retrieval/vector_index.py",),
     "huggingface_hub": ("embedding/text_encoder.py",),
     "implicit": ("evaluation/ials.py",),
+    "peft": ("training/text_adapter.py",),
     "sqlalchemy": ("events/",),
     "sqlite3": ("events/", "embedding/text_cache.py", "doctor.py"),  # doctor prints its version
     "torch_geometric": ("graph/export.py", "training/sage_trainer.py", "open_workspace.py"),  # the last: types
@@ -49,7 +50,7 @@ FORBIDDEN |= {"apsw", "adbc_driver_sqlite", "duckdb"}
 FORBIDDEN_CALLS = {"torch.load", "torch.save", "torch.jit.load", "os.fork"}
 FORBIDDEN_CALLS |= {f"{module}.read_pickle" for module in ("pd", "pandas")}
 
-HEAVY = {"torch", "torch_geometric", "transformers", "faiss", "implicit"}
+HEAVY = {"torch", "torch_geometric", "transformers", "faiss", "implicit", "peft"}
 LIGHT_MODULES = [
     "graphrec",
     "graphrec.cli",
@@ -194,7 +195,7 @@ def test_the_tested_set_pins_every_dependency() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    for requirement in [*project["dependencies"], *extras["cpu"], *extras["evaluation"], *extras["dev"]]:
+    for requirement in [*project["dependencies"], *extras["cpu"], *extras["evaluation"], *extras["lora"], *extras["dev"]]:
         assert canonical(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) in pinned, requirement
 
 

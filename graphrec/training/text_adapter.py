@@ -1,12 +1,13 @@
 """The text encoder learns what goes together: LoRA (Hu et al. 2022; the library peft), contrastively on co-interactions.
 
-Two items of one user within a session are a pair; of a batch of pairs each text has to tell its partner's from all
+An item and those that were most often in a session with it are pairs; of a batch of pairs each text has to tell its partner's from all
 others (InfoNCE, van den Oord et al. 2018). What is wanted are good vectors of items that nobody has chosen yet, so a
 tenth of the items is never learned from, and how well these find their partners says when to stop.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from graphrec.embedding.low_rank import LowRankUpdate
 from graphrec.embedding.text_encoder import pooled
-from graphrec.errors import InputError, ModelError
+from graphrec.errors import DependencyError, InputError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
     Int32 = NDArray[np.int32]
 
-_REACH = 20  # events between the two of a pair, at most: a long session is no single purpose
-_POOL = 200_000  # pairs drawn from the log, of which batches are drawn
+_LONGEST = 50  # events of a session that count as one: a long one is no single purpose
+_MOST_SESSIONS = 50_000
+_FEWEST_TIMES = 2  # that two items were in one session
+_PARTNERS = 10  # of an item
 _HELD_OUT = 0.1  # of the items
 _ASKED = 256  # held-out pairs looked at
 _CHECK_ROWS = 64  # texts encoded at once in a look
@@ -53,7 +56,8 @@ class Pairs(NamedTuple):
 class Adapted:
     """What came of it; `update` is None where held-out items are not found better than before.
 
-    before, after: mean reciprocal rank of held-out items' partners, by the plain and by the adapted texts.
+    before, after: mean reciprocal rank of held-out items' partners, by the plain texts and, at best, by the adapted ones;
+    steps: after which that was.
     """
 
     update: LowRankUpdate | None
@@ -62,26 +66,42 @@ class Adapted:
     steps: int
 
 
-def co_interactions(
-    log: Interactions, described: NDArray[np.bool_], session: int, exponent: float, rng: np.random.Generator
-) -> Pairs:
-    """Draw pairs of items (n_items,) `described` that one user wanted within `session` microseconds.
+def co_interactions(log: Interactions, described: NDArray[np.bool_], session: int, seed: int) -> Pairs:
+    """The items (n_items,) `described` with those that users wanted most often beside them, session by session.
 
-    A pair drawn from the events is a pair of popular items; by the product of both items' events to the power of
-    -`exponent` it is drawn less often.
+    A session's events are at most `session` microseconds apart, one from the next. How close two items are is the
+    cosine of the sessions that they were in, so that popular items are near to none because of that; an item's pairs are
+    drawn by it, and one item as often as another.
     """
-    wanted = log.positive().by_time()
+    from scipy.sparse import csr_matrix
+
+    wanted = log.positive()
     wanted = wanted.take(described[wanted.items])
     order = np.lexsort((wanted.timestamps, wanted.users))
     users, items, times = wanted.users[order], wanted.items[order], wanted.timestamps[order]
-    first = rng.integers(0, max(1, len(order)), _POOL if len(order) else 0)
-    second = first + rng.integers(1, _REACH + 1, len(first))
-    first, second = first[second < len(order)], second[second < len(order)]
-    together = (users[first] == users[second]) & (items[first] != items[second])
-    together &= times[second] - times[first] <= session
-    left, right = items[first[together]], items[second[together]]
-    events = np.bincount(items, minlength=log.n_items).astype(np.float64)
-    return Pairs(left, right, (events[left] * events[right]) ** -exponent).take(np.ones(len(left), bool))
+    begins = np.ones(len(order), bool)
+    begins[1:] = (users[1:] != users[:-1]) | (np.diff(times) > session)
+    starts = np.flatnonzero(begins)
+    places = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
+    sessions = np.cumsum(begins | (places % _LONGEST == 0)) - 1
+    n_sessions = int(sessions[-1]) + 1 if len(sessions) else 0
+    drawn = np.random.default_rng(seed).permutation(n_sessions)[:_MOST_SESSIONS]
+    inside = np.isin(sessions, drawn)
+    shape = n_sessions, log.n_items
+    had = csr_matrix((np.ones(int(inside.sum()), np.float32), (sessions[inside], items[inside])), shape=shape)
+    had.data[:] = 1  # the constructor has added up what came twice
+    counts = (had.T @ had).tocoo()
+    often = np.asarray(had.sum(axis=0)).ravel()
+    some = (counts.row != counts.col) & (counts.data >= _FEWEST_TIMES)
+    left, right = counts.row[some], counts.col[some]
+    cosine = counts.data[some] / np.sqrt(often[left] * often[right])
+    best = np.lexsort((-cosine, left))
+    left, right, cosine = left[best], right[best], cosine[best].astype(np.float64)
+    firsts = np.searchsorted(left, left)
+    kept = np.arange(len(left)) - firsts < _PARTNERS
+    left, right, cosine = left[kept], right[kept], cosine[kept]
+    totals = np.bincount(left, cosine, minlength=log.n_items)
+    return Pairs(left, right, cosine / totals[left]).take(np.ones(len(left), bool))
 
 
 def adapt(
@@ -94,15 +114,15 @@ def adapt(
 ) -> Adapted:
     """Train an update of a plain encoder's weights on pairs of `texts`.
 
-    Raises InputError where too few pairs are left to learn from or to judge by, ModelError without peft or where it
-    does not know the model.
+    Raises InputError where too few pairs are left to learn from or to judge by, DependencyError without peft, ModelError where
+    that does not know the model.
     """
     import torch
 
     rng = np.random.default_rng(seed)
     hidden = rng.random(len(texts)) < _HELD_OUT
     learned = pairs.take(~(hidden[pairs.left] | hidden[pairs.right]))
-    judged = pairs.take(hidden[pairs.left] ^ hidden[pairs.right])
+    judged = pairs.take(hidden[pairs.left] & ~hidden[pairs.right])
     if len(learned.left) < settings.batch_size or not len(judged.left):
         raise InputError(
             "too few items with texts were chosen together to adapt the text model",
@@ -134,8 +154,8 @@ def adapt(
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.1, settings.steps)
     known = {*zip(learned.left.tolist(), learned.right.tolist(), strict=True)}
     known |= {(right, left) for left, right in known}
-    before = best = look()
-    kept, best_step, waited = None, 0, 0
+    before = look()
+    kept, best, best_step, waited = None, -1.0, 0, 0
     for step in range(1, settings.steps + 1):
         drawn = rng.choice(len(learned.left), settings.batch_size, p=learned.share)
         left, right = learned.left[drawn], learned.right[drawn]
@@ -152,7 +172,7 @@ def adapt(
                 kept, best, best_step, waited = _factors(model), found, step, 0
             elif (waited := waited + 1) >= settings.patience:
                 break
-    return Adapted(kept, before, best, best_step)
+    return Adapted(kept if best > before else None, before, best, best_step)
 
 
 def info_nce(logits: Tensor, also_right: Tensor) -> Tensor:
@@ -203,12 +223,14 @@ def _with_factors(plain: Any, rank: int) -> Any:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:
-        raise ModelError(
+        raise DependencyError(
             "adapting the text model needs the library peft", way_out="pip install 'graphrec[lora]'"
         ) from None
     try:
         # No names: peft knows which layers of a kind of model are its queries and values.
-        return get_peft_model(plain, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0))
+        with warnings.catch_warnings():  # peft asks transformers for a property by its old name
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            return get_peft_model(plain, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0))
     except ValueError as error:
         raise ModelError("the text model cannot be adapted", got=str(error).splitlines()[0]) from None
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from graphrec.config import Config
     from graphrec.embedding.embedding_model import EmbeddingModel
+    from graphrec.embedding.low_rank import LowRankUpdate
     from graphrec.embedding.moments import Moments
     from graphrec.embedding.spectral import SpectralBasis
     from graphrec.events.store import EventStore
@@ -60,8 +61,11 @@ class Trained:
     moments: Moments | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def learned(self, texts: Float32, until: int) -> Learned:
-        """The same for a generation, with the items' text vectors (n_items, t), and where its part of the log ends."""
+    def learned(self, texts: Float32, until: int, adapter: LowRankUpdate | None) -> Learned:
+        """The same for a generation, with the items' text vectors (n_items, t), where its part of the log ends, ...
+
+        ... and the adapter of the text model that the vectors are of.
+        """
         return Learned(
             self.model,
             self.ranker,
@@ -74,6 +78,7 @@ class Trained:
             self.cold,
             self.moments,
             until,
+            adapter,
         )
 
 
@@ -84,10 +89,10 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
 
     Raises InputError when the log is empty.
     """
-    known = state.known()
-    log, texts = log_between(state, store, known, 0, known.offset), state.all_text_vectors(known.n_items)
-    trained = fit(log, texts, state.config, progress)
-    learned = trained.learned(texts, known.offset)
+    known, adapter = state.known(), state.adapter if state.config.text.adapter else None
+    texts = state.all_text_vectors(known.n_items, adapted=adapter is not None)
+    trained = fit(log_between(state, store, known, 0, known.offset), texts, state.config, progress)
+    learned = trained.learned(texts, known.offset, adapter)
     renewed = LiveState(state.config, store, encode, learned, catalogue_offset=known.catalogue_offset)
     renewed.refresh(progress)
     return renewed, {
