@@ -195,7 +195,13 @@ def test_the_tested_set_pins_every_dependency() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    for requirement in [*project["dependencies"], *extras["cpu"], *extras["evaluation"], *extras["lora"], *extras["dev"]]:
+    for requirement in [
+        *project["dependencies"],
+        *extras["cpu"],
+        *extras["evaluation"],
+        *extras["lora"],
+        *extras["dev"],
+    ]:
         assert canonical(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) in pinned, requirement
 
 

@@ -1,7 +1,7 @@
 """A low-rank update of the text encoder's weights, W + B A for some of its matrices (LoRA, Hu et al. 2022).
 
-It is kept beside the encoder's files, in a generation's weights, and merged into the weights when the encoder is loaded:
-an adapted encoder costs what the plain one costs, and only training needs the library that made the update.
+It is kept in a generation, beside the encoder's own files, and merged into the weights when the encoder is loaded: an
+adapted encoder costs what the plain one costs, and only training needs the library that makes such updates.
 """
 
 from __future__ import annotations

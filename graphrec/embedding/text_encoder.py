@@ -41,12 +41,11 @@ Progress = Callable[[int, int], None]
 class TextEncoder:
     """Encode texts with the model of `settings`; `device` None takes CUDA where there is a device.
 
-    With an `adapter` its weights are those of the model plus that. Safe to share between threads: they take turns. Raises ModelError where the weights cannot be found or loaded.
+    With an `adapter` its weights are those of the model plus that. Safe to share between threads:
+    they take turns. Raises ModelError where the weights cannot be found or loaded.
     """
 
-    def __init__(
-        self, settings: TextSettings, device: str | None = None, adapter: LowRankUpdate | None = None
-    ) -> None:
+    def __init__(self, settings: TextSettings, device: str | None = None, adapter: LowRankUpdate | None = None) -> None:
         self.settings = settings
         self.adapter = adapter
         self._device = device

@@ -1,8 +1,8 @@
-"""The text encoder learns what goes together: LoRA (Hu et al. 2022; the library peft), contrastively on co-interactions.
+"""The text encoder learns what goes together: LoRA (Hu et al. 2022, by the library peft) on co-interactions.
 
-An item and those that were most often in a session with it are pairs; of a batch of pairs each text has to tell its partner's from all
-others (InfoNCE, van den Oord et al. 2018). What is wanted are good vectors of items that nobody has chosen yet, so a
-tenth of the items is never learned from, and how well these find their partners says when to stop.
+An item and those that were most often in a session with it are pairs; in a batch of pairs each text has to tell its
+partner from all others (InfoNCE, van den Oord et al. 2018). What is wanted are good vectors of items that nobody has
+chosen yet, so a tenth of the items is never learned from, and how well these find their partners says when to stop.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Pairs(NamedTuple):
 class Adapted:
     """What came of it; `update` is None where held-out items are not found better than before.
 
-    before, after: mean reciprocal rank of held-out items' partners, by the plain texts and, at best, by the adapted ones;
+    before, after: mean reciprocal rank of held-out items' partners, by the plain texts and, at best, by adapted ones;
     steps: after which that was.
     """
 
@@ -70,8 +70,8 @@ def co_interactions(log: Interactions, described: NDArray[np.bool_], session: in
     """The items (n_items,) `described` with those that users wanted most often beside them, session by session.
 
     A session's events are at most `session` microseconds apart, one from the next. How close two items are is the
-    cosine of the sessions that they were in, so that popular items are near to none because of that; an item's pairs are
-    drawn by it, and one item as often as another.
+    cosine of the sessions that they were in, so that nothing is near to an item because it is popular; an item's pairs
+    are drawn by it, and one item as often as another.
     """
     from scipy.sparse import csr_matrix
 
@@ -114,8 +114,8 @@ def adapt(
 ) -> Adapted:
     """Train an update of a plain encoder's weights on pairs of `texts`.
 
-    Raises InputError where too few pairs are left to learn from or to judge by, DependencyError without peft, ModelError where
-    that does not know the model.
+    Raises InputError where too few pairs are left to learn from or to judge by, DependencyError without peft,
+    ModelError where that does not know the model.
     """
     import torch
 
@@ -176,7 +176,7 @@ def adapt(
 
 
 def info_nce(logits: Tensor, also_right: Tensor) -> Tensor:
-    """Cross entropy of the diagonal of (n, n) logits, both ways; entries that are right as well, (n, n), do not count."""
+    """Cross entropy of the diagonal of (n, n) logits, both ways, without the entries (n, n) that are right as well."""
     import torch
 
     others = logits.masked_fill(also_right, float("-inf"))
