@@ -73,17 +73,13 @@ class TextSettings(_Stage):
     )
     max_tokens: Positive = Field(default=128, description="longer texts are cut, tokens")
     batch_tokens: Positive = Field(default=4096, description="padded size of an encoder batch, tokens")
-    adapter: bool = Field(
-        default=True, description="training keeps the adapter of the live generation, if it has one; false = drops it"
-    )
+    adapter: bool = Field(default=True, description="whether training keeps the adapter that the live generation has")
 
 
 class AdapterSettings(_Stage):
     """What `graphrec adapt-text` does to the text model, with the extra `lora`."""
 
-    session_minutes: float = Field(
-        default=30.0, ge=0, description="events of a user no further apart, one from the next, are together"
-    )
+    session_minutes: float = Field(default=30.0, ge=0, description="gap that ends a user's session, minutes")
     rank: Positive = Field(default=8, description="of the update of a weight matrix")
     steps: Positive = Field(default=200, description="optimiser steps, at most")
     batch_size: Annotated[int, Field(ge=2)] = Field(default=64, description="pairs of items a step")

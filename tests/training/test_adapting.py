@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 pytest.importorskip("peft")
 
+from graphrec.answers import Proposal
+from graphrec.cli import app
 from graphrec.embedding.text_encoder import TextEncoder
 from graphrec.errors import InputError, NotTrainedError
 from graphrec.recommender import Recommender
@@ -149,6 +152,15 @@ def test_adapting_needs_a_model_to_compare_with(tmp_path: Path, world) -> None:
         recommender.ingest(world.events[:50])
         with pytest.raises(NotTrainedError):
             recommender.adapt_text()
+
+
+def test_the_command_line_says_what_the_gate_says(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proposal = Proposal(HOLD, 2, "adapt-text", ("too few to tell",), None, 1.0, 1.0)
+    monkeypatch.setattr(Recommender, "adapt_text", lambda self: proposal)
+    said = CliRunner().invoke(app, ["adapt-text", str(shop)])
+    assert said.exit_code == 5
+    assert "Generation 2 is held" in said.output
+    assert "too few to tell" in said.output
 
 
 def nearness(texts: np.ndarray, group: np.ndarray) -> float:

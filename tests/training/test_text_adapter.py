@@ -146,3 +146,20 @@ def test_word_dropout_keeps_the_order_and_a_word(words: list[str], share: float,
     rest = iter(words)
     assert left
     assert all(word in rest for word in left)
+
+
+def test_the_packaged_model_learns_what_is_bought_together() -> None:
+    """Set against set by a misleading word; what is bought together is named by the other one."""
+    kinds, sizes = ("mug", "lantern", "pencil", "cushion"), ("red vintage", "blue retro", "small paper", "large wooden")
+    sizes += ("pink spotty", "green zinc", "white heart", "black wire")
+    texts = [f"{size} {kind}" for size in sizes for kind in kinds]
+    colour = np.repeat(np.arange(8), 4)
+    together = [(a, b) for a in range(32) for b in range(32) if a != b and colour[a] == colour[b]]
+    left, right = (np.array(side, np.int32) for side in zip(*together, strict=True))
+    settings = AdapterSettings(steps=8, batch_size=24, learning_rate=3e-3, check_steps=4)
+    plain = TextEncoder(TextSettings(), device="cpu")
+    found = adapt(plain, texts, Pairs(left, right, np.full(len(left), 1 / len(left))), settings, 0, nothing)
+    assert found.update is not None
+    assert {name.rsplit(".", 1)[1] for name in found.update.down} == {"query", "value"}
+    adapted = TextEncoder(TextSettings(), device="cpu", adapter=found.update)
+    assert gap(adapted.encode(texts), colour) > gap(plain.encode(texts), colour) + 0.1
