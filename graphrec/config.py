@@ -81,9 +81,9 @@ class AdapterSettings(_Stage):
 
     session_minutes: float = Field(default=30.0, ge=0, description="gap that ends a user's session, minutes")
     rank: Positive = Field(default=8, description="of the update of a weight matrix")
-    steps: Positive = Field(default=200, description="optimiser steps, at most")
+    steps: Positive = Field(default=25, description="optimiser steps, at most")
     batch_size: Annotated[int, Field(ge=2)] = Field(default=64, description="pairs of items a step")
-    learning_rate: float = Field(default=5e-4, gt=0, description="at its highest")
+    learning_rate: float = Field(default=1e-3, gt=0, description="at its highest")
     temperature: float = Field(default=0.05, gt=0, description="of the softmax over cosines")
     word_dropout: float = Field(default=0.0, ge=0, lt=1, description="share of a text's words left out in a step")
     check_steps: Positive = Field(default=25, description="steps between two looks at held-out items")

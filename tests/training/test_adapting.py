@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from graphrec.answers import Proposal
 from graphrec.cli import app
 from graphrec.embedding.text_encoder import TextEncoder
 from graphrec.errors import InputError, NotTrainedError
+from graphrec.jobs.trigger import facts_of
 from graphrec.recommender import Recommender
 from graphrec.training.batch_checks import HOLD, PUBLISH
 from graphrec.workspace import Workspace
@@ -86,6 +88,8 @@ def test_an_adapted_model_is_a_candidate_like_others(shop: Path, encoded) -> Non
         assert before is not None
         assert state.adapter is not None
         assert state.manifest.text_model.startswith(before.text_model + ", adapter ")
+        moment = datetime.fromisoformat(state.manifest.created)
+        assert facts_of(recommender, measure=False).trained == moment  # all of it is from scratch
         ranks = state.manifest.metrics["text_adapter"]
         assert ranks["after"] > ranks["before"]
         group = np.array([int(name[1:]) % 2 for name in state.items])
