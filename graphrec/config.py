@@ -85,7 +85,6 @@ class AdapterSettings(_Stage):
     batch_size: Annotated[int, Field(ge=2)] = Field(default=64, description="pairs of items a step")
     learning_rate: float = Field(default=1e-3, gt=0, description="at its highest")
     temperature: float = Field(default=0.05, gt=0, description="of the softmax over cosines")
-    word_dropout: float = Field(default=0.0, ge=0, lt=1, description="share of a text's words left out in a step")
     check_steps: Positive = Field(default=25, description="steps between two looks at held-out items")
     patience: Positive = Field(default=2, description="looks without a gain before it stops")
 

@@ -159,7 +159,7 @@ def adapt(
     for step in range(1, settings.steps + 1):
         drawn = rng.choice(len(learned.left), settings.batch_size, p=learned.share)
         left, right = learned.left[drawn], learned.right[drawn]
-        sides = [vectors([dropped(texts[i], settings.word_dropout, rng) for i in side]) for side in (left, right)]
+        sides = [vectors([texts[i] for i in side]) for side in (left, right)]
         loss = info_nce(sides[0] @ sides[1].T / settings.temperature, _other_partners(left, right, known))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -191,16 +191,6 @@ def reciprocal_rank(cosines: Float32, asked: NDArray[np.int64], wanted: NDArray[
     of_wanted = rows[np.arange(len(asked)), wanted][:, None]
     ranks = 1 + (rows > of_wanted).sum(axis=1) + ((rows == of_wanted).sum(axis=1) - 1) / 2
     return float((1 / ranks).mean())
-
-
-def dropped(text: str, share: float, rng: np.random.Generator) -> str:
-    """A text without a share of its words, drawn anew each time; one word stays at least."""
-    words = text.split()
-    if not share or len(words) < 2:
-        return text
-    kept = rng.random(len(words)) >= share
-    kept[rng.integers(len(words))] = True
-    return " ".join(word for word, stays in zip(words, kept, strict=True) if stays)
 
 
 def _other_partners(left: Int32, right: Int32, known: set[tuple[int, int]]) -> Tensor:

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 pytest.importorskip("peft")
 
@@ -15,7 +13,7 @@ from graphrec.config import AdapterSettings, TextSettings
 from graphrec.embedding.text_encoder import TextEncoder
 from graphrec.errors import InputError, ModelError
 from graphrec.events.interactions import Interactions
-from graphrec.training.text_adapter import Pairs, adapt, co_interactions, dropped, info_nce, reciprocal_rank
+from graphrec.training.text_adapter import Pairs, adapt, co_interactions, info_nce, reciprocal_rank
 
 MINUTE = 60_000_000
 SETTINGS = AdapterSettings(steps=60, batch_size=32, learning_rate=3e-2, temperature=0.1, check_steps=20, patience=3)
@@ -138,14 +136,6 @@ def test_reciprocal_ranks() -> None:
     assert reciprocal_rank(cosines, np.array([0]), np.array([0])) == 1
     assert reciprocal_rank(cosines, np.array([0, 0]), np.array([1, 2])) == pytest.approx((1 / 2 + 1 / 3) / 2)
     assert reciprocal_rank(cosines, np.array([1]), np.array([0])) == 0.5  # all the same: in the middle
-
-
-@given(st.lists(st.sampled_from(["red", "mug", "pot"]), min_size=1, max_size=9), st.floats(0, 0.95), st.integers(0, 99))
-def test_word_dropout_keeps_the_order_and_a_word(words: list[str], share: float, seed: int) -> None:
-    left = dropped(" ".join(words), share, np.random.default_rng(seed)).split()
-    rest = iter(words)
-    assert left
-    assert all(word in rest for word in left)
 
 
 def test_the_packaged_model_learns_what_is_bought_together() -> None:
