@@ -16,7 +16,7 @@ from graphrec import __version__
 from graphrec.backup_commands import backup, restore
 from graphrec.errors import GraphrecError, InputError
 from graphrec.evaluate_command import evaluate
-from graphrec.generation_commands import rebuild, snapshot, train, update
+from graphrec.generation_commands import adapt_text, rebuild, snapshot, train, update
 from graphrec.job_commands import jobs, schedule
 from graphrec.options import JsonOption, KOption, QuietOption, WorkspaceArgument, print_json, session_of
 from graphrec.publish_commands import ab, publish, rollback, shadow
@@ -45,7 +45,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-_MAKING = (train, update, rebuild, snapshot)
+_MAKING = (train, update, adapt_text, rebuild, snapshot)
 for command in (*_MAKING, rollback, publish, shadow, ab, evaluate, tune, schedule, jobs, backup, restore, serve):
     app.command()(command)
 app.add_typer(keys_app)

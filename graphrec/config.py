@@ -80,11 +80,25 @@ class TextSettings(Stage):
         description="of the encoder's arithmetic; bfloat16 is fast on processors that multiply it, int8 needs "
         "graphrec[onnx] and runs on the CPU",
     )
+    adapter: bool = Field(default=True, description="whether training keeps the adapter that the live generation has")
 
     @property
     def loss(self) -> str:
         """What tells vectors of less than full precision from the exact ones, for names and digests; else empty."""
         return "" if self.precision == "float32" else f", {self.precision}"
+
+
+class AdapterSettings(Stage):
+    """What `graphrec adapt-text` does to the text model, with the extra `lora`."""
+
+    session_minutes: float = Field(default=30.0, ge=0, description="gap that ends a user's session, minutes")
+    rank: Positive = Field(default=8, description="of the update of a weight matrix")
+    steps: Positive = Field(default=25, description="optimiser steps, at most")
+    batch_size: Annotated[int, Field(ge=2)] = Field(default=64, description="pairs of items a step")
+    learning_rate: float = Field(default=1e-3, gt=0, description="at its highest")
+    temperature: float = Field(default=0.05, gt=0, description="of the softmax over cosines")
+    check_steps: Positive = Field(default=25, description="steps between two looks at held-out items")
+    patience: Positive = Field(default=2, description="looks without a gain before it stops")
 
 
 class EmbeddingSettings(Stage):
@@ -267,6 +281,7 @@ class Config(BaseSettings):
     store: StoreSettings = StoreSettings()
     graph: GraphSettings = GraphSettings()
     text: TextSettings = TextSettings()
+    adapter: AdapterSettings = AdapterSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     filter: FilterSettings = FilterSettings()
     retrieval: RetrievalSettings = RetrievalSettings()

@@ -59,7 +59,7 @@ class Manifest:
     offset: int  # last event it has absorbed
     catalogue_offset: int  # last catalogue version it has absorbed
     learned_until: int  # last event that its weights have learned from
-    made_by: str  # "train", "update", "rebuild" or "snapshot"
+    made_by: str  # "train", "adapt-text", "update", "rebuild" or "snapshot"
     parent: int | None
     settings: dict[str, Any]  # what the saved arrays depend on
     text_model: str  # what the text vectors are of

@@ -1,4 +1,4 @@
-"""`graphrec train`, `update`, `rebuild` and `snapshot`: the commands that make generations."""
+"""`graphrec train`, `update`, `adapt-text`, `rebuild` and `snapshot`: the commands that make generations."""
 
 from __future__ import annotations
 
@@ -44,6 +44,16 @@ def update(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: Qui
 
     with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
         proposal = recommender.update()
+    _print_proposal(proposal, as_json)
+
+
+def adapt_text(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+    """Adapt the text model to what is chosen together, and train on it; publish what passes the gate, else exit 5."""
+    from graphrec.progress import ProgressDisplay
+    from graphrec.recommender import Recommender
+
+    with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
+        proposal = recommender.adapt_text()
     _print_proposal(proposal, as_json)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphrec.embedding.embedding_model import EmbeddingModel
+from graphrec.embedding.low_rank import LowRankUpdate
 from graphrec.embedding.moments import Moments
 from graphrec.errors import GenerationError
 from graphrec.ranking.ranker import Ranker
@@ -31,7 +32,7 @@ class Learned:
     texts: text vectors (n, t), as exact as `[generations] texts` said when it was trained. basis_items: right singular
     vectors, float32 (n, k), zero rows = not in the basis. basis_users, basis_values: left vectors (n_users, k), to fold
     later items in, and singular values (k,). moments: of the optimiser, for an update to go on with; None = it begins
-    anew.
+    anew. adapter: of the text model that the texts are of; None = the plain one.
     """
 
     model: EmbeddingModel
@@ -45,12 +46,13 @@ class Learned:
     cold: ColdModel | None = None
     moments: Moments | None = None
     until: int = 0  # offset of the last event that it was learned from
+    adapter: LowRankUpdate | None = None
 
     def weights(self) -> dict[str, Float32]:
         """What is small and trained, for safetensors."""
         named = {f"model.{name}": array for name, array in self.model.arrays().items()}
         parts = ("ranker", self.ranker), ("session_ranker", self.session_ranker), ("cold", self.cold)
-        for part, learned in (*parts, ("moments", self.moments)):
+        for part, learned in (*parts, ("moments", self.moments), ("text_adapter", self.adapter)):
             if learned is not None:
                 named |= {f"{part}.{name}": array for name, array in learned.arrays().items()}
         return named
@@ -70,11 +72,13 @@ class Learned:
         """Read what `weights` and `arrays` wrote; raises GenerationError for parts missing or of another version."""
         heads = [_part(generation.weights, f"{part}.") for part in ("ranker", "session_ranker")]
         cold, remembered = _part(generation.weights, "cold."), _part(generation.weights, "moments.")
+        factors = _part(generation.weights, "text_adapter.")
         try:
             model = EmbeddingModel.from_arrays(_part(generation.weights, "model."))
             ranker, session_ranker = (Ranker.from_arrays(head) if head else None for head in heads)
             new = ColdModel.from_arrays(cold, generation.array("cold_vectors")) if cold else None
             moments = Moments.from_arrays(remembered) if remembered else None
+            adapter = LowRankUpdate.from_arrays(factors) if factors else None
         except KeyError as error:
             raise GenerationError("a part of the weights is missing", got=f"no {error}") from None
         try:
@@ -84,7 +88,7 @@ class Learned:
         names = ("texts", "basis_items", "basis_users", "basis_values")
         texts, items, users, values = (generation.array(name) for name in names)
         until = generation.manifest.learned_until
-        return cls(model, ranker, session_ranker, choices, texts, items, users, values, new, moments, until)
+        return cls(model, ranker, session_ranker, choices, texts, items, users, values, new, moments, until, adapter)
 
 
 def _part(arrays: Mapping[str, Float32], prefix: str) -> dict[str, Float32]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graphrec.config import Config
+    from graphrec.embedding.low_rank import LowRankUpdate
     from graphrec.embedding.scrubber import Scrubbed
     from graphrec.events.store import EventStore
     from graphrec.generation import Generation, Generations
@@ -39,13 +40,19 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
     Texts = NDArray[np.float16 | np.float32]
     Float64 = NDArray[np.float64]
-    Encode = Callable[[Sequence[str]], Float32]
     Progress = Callable[[str, int, int], None]
     TakeIn = Callable[[NDArray[np.int32], NDArray[np.int32], Float64, NDArray[np.int64]], None]
 
 _BATCH = 20_000  # events applied at once when catching up
 _SLICE = 250  # events in a patient turn: two or three milliseconds
 _ROWS = 1024  # items described at once: what lies between their texts and their features stays in the cache
+
+
+class Encode(Protocol):
+    """Texts -> text vectors, float32 (n, t), by the text model with an adapter or, without one, by the plain one."""
+
+    def __call__(self, texts: Sequence[str], adapter: LowRankUpdate | None = None) -> Float32:
+        """Encode."""
 
 
 class Known(NamedTuple):
@@ -214,16 +221,33 @@ class LiveState:
         with self.turns.reading():
             return Known(self.offset, self.catalogue.offset, len(self.users), len(self.items), self.texts)
 
-    def all_text_vectors(self, n_items: int | None = None) -> Float32:
-        """Text vectors of the first items, all if None, float32 (n_items, t); t = 0 where no item has a text."""
+    def all_text_vectors(self, n_items: int | None = None, *, adapted: bool = True) -> Float32:
+        """Text vectors of the first items, all if None, float32 (n_items, t); t = 0 where no item has a text.
+
+        They are of the text model with its adapter, if it has one and `adapted` says so.
+        """
+        texts = self.item_texts(n_items)
+        if not any(texts):
+            return np.zeros((len(texts), 0), np.float32)
+        return self._vectors(texts) if adapted else self._encode(texts)
+
+    def item_texts(self, n_items: int | None = None) -> list[str]:
+        """What the text encoder reads of the first items, all if None; empty where nothing is known."""
         with self.turns.reading():
-            texts = [self.catalogue.text(number) for number in range(len(self.items) if n_items is None else n_items)]
-        return self._encode(texts) if any(texts) else np.zeros((len(texts), 0), np.float32)
+            return [self.catalogue.text(number) for number in range(len(self.items) if n_items is None else n_items)]
+
+    @property
+    def adapter(self) -> LowRankUpdate | None:
+        """Of the text model; None = the plain one."""
+        return None if self.learned is None else self.learned.adapter
+
+    def _vectors(self, texts: list[str]) -> Float32:
+        return self._encode(texts) if self.adapter is None else self._encode(texts, self.adapter)
 
     def _text_vectors(self, texts: list[str]) -> Float32:
         """As wide as those that were learned from: zero where there were none."""
         width = self.texts.shape[1]
-        return self._encode(texts) if width and any(texts) else np.zeros((len(texts), width), np.float32)
+        return self._vectors(texts) if width and any(texts) else np.zeros((len(texts), width), np.float32)
 
     def item_features(self) -> Float32:
         """What GraphSAGE reads of each item, float32 (n_items, d_in); d_in = 0 before the first training."""
@@ -301,7 +325,7 @@ class LiveState:
             parent=parent,
             settings=self._settings,
             choices=self.learned.choices.to_dict(),
-            text_model=text_model(self.config),
+            text_model=text_model(self.config, self.adapter),
             metrics=metrics,
         )
         learned = replace(self.learned, texts=self.texts)  # replaced, never written: not to be copied
@@ -355,8 +379,8 @@ def open_state(
             learned = Learned.from_generation(generation)
             if manifest.offset > store.offset or manifest.catalogue_offset > store.catalogue_offset:
                 raise GenerationError("the store is not the one it was made from", got="a shorter log")
-            if learned.texts.shape[1] and manifest.text_model != text_model(config):
-                raise GenerationError("the settings name another text model", got=text_model(config))
+            if learned.texts.shape[1] and manifest.text_model != text_model(config, learned.adapter):
+                raise GenerationError("the settings name another text model", got=text_model(config, learned.adapter))
             state = LiveState(config, store, encode, learned, generation)
             state.manifest = manifest
             return state
@@ -367,6 +391,7 @@ def open_state(
     return LiveState(config, store, encode)
 
 
-def text_model(config: Config) -> str:
+def text_model(config: Config, adapter: LowRankUpdate | None = None) -> str:
     """What makes text vectors comparable: under another one only training makes sense of them."""
-    return f"{Path(config.text.model).name}, {config.text.max_tokens} tokens{config.text.loss}"
+    plain = f"{Path(config.text.model).name}, {config.text.max_tokens} tokens{config.text.loss}"
+    return plain if adapter is None else f"{plain}, adapter {adapter.digest}"

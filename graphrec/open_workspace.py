@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch_geometric.data import HeteroData
 
+    from graphrec.embedding.low_rank import LowRankUpdate
     from graphrec.embedding.scrubber import Scrubbed
     from graphrec.events.interactions import Interactions
     from graphrec.events.store import EventStore
@@ -55,6 +56,7 @@ class OpenWorkspace:
         self._one_writer = threading.RLock()
         self._store = opened.open_store()
         self._encoder = TextEncoder(opened.config.text)
+        self._adapted: TextEncoder | None = None  # the newest one with an adapter
         self._cache = TextCache(opened.directory)
         self._generations = Generations(opened.directory, pinned=generation)
         self._text_search: tuple[object, TextSearch] | None = None  # and what it was made of
@@ -206,8 +208,11 @@ class OpenWorkspace:
         return log_of(self._state, self._store)
 
     def text_vectors(self) -> Float32:
-        """Text vectors of all items, float32 (n, t); a zero row = no text, t = 0 = no texts at all."""
-        return self._state.all_text_vectors()
+        """Text vectors of all items, float32 (n, t); a zero row = no text, t = 0 = no texts at all.
+
+        By the plain text model: an adapter has learned from the very events that an evaluation asks about.
+        """
+        return self._state.all_text_vectors(adapted=False)
 
     def item_vectors(self) -> tuple[list[str], Float32]:
         """All item ids and their GraphSAGE vectors of length one, float32 (n, d), a copy; raises NotTrainedError."""
@@ -294,11 +299,19 @@ class OpenWorkspace:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _encode(self, texts: Sequence[str]) -> Float32:
+    def _encode(self, texts: Sequence[str], adapter: LowRankUpdate | None = None) -> Float32:
         vectors, _ = encode_cached(
-            self._encoder, self._cache, texts, lambda done, total: self._tell("texts", done, total)
+            self._encoder_with(adapter), self._cache, texts, lambda done, total: self._tell("texts", done, total)
         )
         return vectors
+
+    def _encoder_with(self, adapter: LowRankUpdate | None) -> TextEncoder:
+        if adapter is None:
+            return self._encoder
+        kept = self._adapted
+        if kept is None or kept.adapter is None or kept.adapter.digest != adapter.digest:
+            self._adapted = kept = TextEncoder(self.workspace.config.text, adapter=adapter)
+        return kept
 
     def _tell(self, stage: str, done: int, total: int) -> None:
         if self._progress is not None:

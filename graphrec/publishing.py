@@ -101,6 +101,18 @@ class Publishing(OpenWorkspace):
             return self.propose(update, "update", after=found[0].after)
         return self.propose(update_in_steps if mode == "online" else update, "update")
 
+    def adapt_text(self) -> Proposal:
+        """Adapt the text model to what is chosen together, fit everything to texts encoded anew; the gate decides.
+
+        Raises NotTrainedError, InputError where held-out items are found no better, DependencyError without peft, and
+        GenerationError as `train` does.
+        """
+        from graphrec.training.adapting import train_adapted
+
+        if self._state.manifest is None:
+            raise not_trained()
+        return self.propose(train_adapted, "adapt-text")
+
     def publish(self, generation: int) -> Manifest:
         """Make a generation the live one, held, rolled back or older, and answer from it; raises GenerationError."""
         manifest = self._generations.make_live(generation)

@@ -227,8 +227,11 @@ class Recommender(Publishing):
         _check_k(k)
         if not text.strip():
             raise InputError("there is nothing to search for", expected="a text", got=repr(text))
-        question = self._encoder.encode([text])[0]  # before the turn: it takes longer than all the rest
+        adapter = self._state.adapter
+        question = self._encoder_with(adapter).encode([text])[0]  # before the turn: it takes longer than all the rest
         with self._reading() as state:
+            if state.adapter is not adapter:  # a generation has taken the other's place meanwhile
+                question = self._encoder_with(state.adapter).encode([text])[0]
             texts = self._texts_of(state)
             if not len(texts):
                 return _list(state, user, (), personal=False, note="no item has a text")

@@ -36,12 +36,13 @@ def stream(folder: Path, config: Config, cache: Path) -> tuple[Interactions, NDA
     kinds = table["event"].to_pylist()
     weights = np.array([config.events.kinds[kind] for kind in kinds])
     log = Interactions(users, np.maximum(items, 0), (moments + 2) * SECOND, weights, int(users.max()) + 1, len(known))
-    texts = [
-        " ".join(part for part in parts if part)
-        for parts in zip(
-            *(catalogue[name].to_pylist() for name in ("text", "plot") if name in catalogue.column_names), strict=True
-        )
-    ]
     cache.mkdir(parents=True, exist_ok=True)
-    vectors, _ = encode_cached(TextEncoder(config.text), TextCache(cache), texts)
+    vectors, _ = encode_cached(TextEncoder(config.text), TextCache(cache), texts_of(folder))
     return log.take(items >= 0).by_time(), vectors
+
+
+def texts_of(folder: Path) -> list[str]:
+    """What the text encoder reads of each item of a log."""
+    catalogue = pq.read_table(folder / "items.parquet")
+    columns = [catalogue[name].to_pylist() for name in ("text", "plot") if name in catalogue.column_names]
+    return [" ".join(part for part in parts if part) for parts in zip(*columns, strict=True)]

@@ -44,6 +44,7 @@ OWNERS = {
     "onnx": ("embedding/int8_model.py",),
     "onnxruntime": ("embedding/int8_model.py",),
     "optuna": ("tuning.py",),
+    "peft": ("training/text_adapter.py",),
     "prometheus_client": ("service/",),
     "sqlalchemy": ("events/",),
     "sqlite3": (
@@ -63,7 +64,7 @@ FORBIDDEN |= {"apsw", "adbc_driver_sqlite", "duckdb"}
 FORBIDDEN_CALLS = {"torch.load", "torch.save", "torch.jit.load", "os.fork"}
 FORBIDDEN_CALLS |= {f"{module}.read_pickle" for module in ("pd", "pandas")}
 
-HEAVY = {"torch", "torch_geometric", "transformers", "faiss", "implicit", "optuna"}
+HEAVY = {"torch", "torch_geometric", "transformers", "faiss", "implicit", "optuna", "peft"}
 LIGHT_MODULES = [
     "graphrec",
     "graphrec.cli",
@@ -210,7 +211,11 @@ def test_the_tested_set_pins_every_dependency() -> None:
     extras = project["optional-dependencies"]
     for requirement in [
         *project["dependencies"],
-        *(name for extra in ("cpu", "evaluation", "serve", "otel", "tune", "dev") for name in extras[extra]),
+        *(
+            name
+            for extra in ("cpu", "evaluation", "serve", "otel", "tune", "onnx", "lora", "dev")
+            for name in extras[extra]
+        ),
     ]:
         assert canonical(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) in pinned, requirement
 

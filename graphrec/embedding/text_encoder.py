@@ -23,10 +23,11 @@ from graphrec.errors import ModelError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
 
     from graphrec.config import TextSettings
     from graphrec.embedding.int8_model import Vectors
+    from graphrec.embedding.low_rank import LowRankUpdate
 
 # Sorted by length together: enough that batches hardly pad, few enough that their token ids fit in memory.
 _WINDOW = 16_384
@@ -42,11 +43,13 @@ Progress = Callable[[int, int], None]
 class TextEncoder:
     """Encode texts with the model of `settings`; `device` None takes CUDA where there is a device.
 
-    Safe to share between threads: they take turns. Raises ModelError where the weights cannot be found or loaded.
+    With an `adapter` its weights are those of the model plus that. Safe to share between threads:
+    they take turns. Raises ModelError where the weights cannot be found or loaded.
     """
 
-    def __init__(self, settings: TextSettings, device: str | None = None) -> None:
+    def __init__(self, settings: TextSettings, device: str | None = None, adapter: LowRankUpdate | None = None) -> None:
         self.settings = settings
+        self.adapter = adapter
         self._device = device
         self._turn = threading.Lock()
 
@@ -57,7 +60,7 @@ class TextEncoder:
 
     @cached_property
     def identity(self) -> str:
-        """Name the function text -> vector: the model's name and a digest of files, longest text, precision."""
+        """Name the function text -> vector: model, a digest of files, longest text and precision, and the adapter."""
         digest = hashlib.sha256(f"mean pooling, {self.settings.max_tokens} tokens{self.settings.loss}".encode())
         for path in sorted(p for pattern in ("*.json", "*.txt", "*.model") for p in self.folder.glob(pattern)):
             digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
@@ -68,7 +71,8 @@ class TextEncoder:
                 for offset in np.linspace(0, max(0, size - _BLOCK_BYTES), _BLOCKS, dtype=np.int64):
                     file.seek(int(offset))
                     digest.update(file.read(_BLOCK_BYTES))
-        return f"{Path(self.settings.model).name}@{digest.hexdigest()[:32]}"
+        plain = f"{Path(self.settings.model).name}@{digest.hexdigest()[:32]}"
+        return plain if self.adapter is None else f"{plain}+{self.adapter.digest}"
 
     @cached_property
     def dimensions(self) -> int:
@@ -166,13 +170,36 @@ class TextEncoder:
     def _model(self, device: str, attention: str) -> nn.Module:
         """The weights with mean pooling behind: ids and mask, tensors (n, width) -> float32 (n, d) of length 1."""
         import torch
+
+        model = self._weights(attention, torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32)
+        if self.adapter is not None:
+            self.adapter.merge_into(model)
+
+        class Pooled(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+                return _mean_pooled(self.model, ids, mask)
+
+        return Pooled().to(device).eval()
+
+    def load(self) -> tuple[Any, Any, int]:
+        """A tokenizer, a torch module without the adapter, for the caller alone, and the longest text in tokens."""
+        import torch
+
+        tokenizer, longest = self._tokenizer
+        return tokenizer, self._weights("sdpa", torch.float32), longest
+
+    def _weights(self, attention: str, dtype: Any) -> Any:
+        """The model of the folder."""
         from transformers import AutoModel
 
-        dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
         try:
             with _quiet_transformers():
                 # A dtype and safetensors by name: the file may say half precision, and a .bin is a pickle.
-                model = AutoModel.from_pretrained(
+                return AutoModel.from_pretrained(
                     self.folder,
                     local_files_only=True,
                     use_safetensors=True,
@@ -181,19 +208,6 @@ class TextEncoder:
                 )
         except Exception as error:  # whatever a damaged file makes the loaders raise
             raise model_error(self.settings.model, f"{type(error).__name__}: {first_line(error)}") from None
-
-        class Pooled(torch.nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.model = model
-
-            def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-                hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-                weight = mask[:, :, None].to(hidden.dtype)
-                mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
-                return torch.nn.functional.normalize(mean, dim=1)
-
-        return Pooled().to(device).eval()
 
     @cached_property
     def _tokenizer(self) -> tuple[Any, int]:
@@ -208,6 +222,25 @@ class TextEncoder:
             raise model_error(self.settings.model, f"{type(error).__name__}: {first_line(error)}") from None
         most = self.settings.max_tokens
         return tokenizer, min(most, tokenizer.model_max_length, getattr(config, "max_position_embeddings", most))
+
+
+def pooled(model: Any, tokens: list[list[int]], padding: int) -> Tensor:
+    """Mean of the last layer over each text's tokens, of length one, float32 (n, d); may be differentiated."""
+    import torch
+
+    lengths = torch.tensor([len(ids) for ids in tokens])
+    width = int(lengths.max())
+    padded = torch.tensor([ids + [padding] * (width - len(ids)) for ids in tokens], device=model.device)
+    return _mean_pooled(model, padded, (torch.arange(width) < lengths[:, None]).to(model.device).long())
+
+
+def _mean_pooled(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    from torch.nn import functional
+
+    hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+    weight = mask[:, :, None].to(hidden.dtype)
+    mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+    return functional.normalize(mean, dim=1)
 
 
 def cut_batches(lengths: NDArray[np.int64], batch_tokens: int) -> Iterator[NDArray[np.int64]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from graphrec.recommender import Recommender
 
 TRAIN, UPDATE = "train", "update"
+FROM_SCRATCH = (TRAIN, "adapt-text")
 DAY = 86_400_000_000  # microseconds
 
 
@@ -87,7 +88,7 @@ def facts_of(recommender: Recommender, *, measure: bool = True) -> Facts:
         events=status.events,
         new_events=status.events_since,
         made=_moment(status.generation_made),
-        trained=_moment(max((m.created for m in manifests if m.made_by == TRAIN), default=None)),
+        trained=_moment(max((m.created for m in manifests if m.made_by in FROM_SCRATCH), default=None)),
         attempted=max((datetime.fromisoformat(moment) for moment in attempts), default=None),
     )
     if not measure or facts.generation is None:

@@ -22,18 +22,17 @@ from graphrec.training.gate import GateReport, judge
 from graphrec.training.panels import answers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from graphrec.config import Config
     from graphrec.events.store import EventStore
     from graphrec.learned import Learned
-    from graphrec.live_state import Known
+    from graphrec.live_state import Encode, Known
 
     Float32 = NDArray[np.float32]
     Int64 = NDArray[np.int64]
-    Encode = Callable[[Sequence[str]], Float32]
     Progress = Callable[[str, int, int], None]
     Make = Callable[[LiveState, EventStore, Encode, Progress], tuple[LiveState, dict[str, Any]]]
 
@@ -102,6 +101,7 @@ def propose(
     )
     progress("gate", 1, 1)
     metrics = {**metrics, "gate": report.to_dict()}
+    known = known._replace(texts=made.texts)  # its text model may be another one
     followed = None if report.verdict == REJECT else _copy(known, learned, config, store, encode, progress)
     return Candidate(followed, metrics, report)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from graphrec.config import Config
     from graphrec.embedding.embedding_model import EmbeddingModel
+    from graphrec.embedding.low_rank import LowRankUpdate
     from graphrec.embedding.moments import Moments
     from graphrec.embedding.spectral import SpectralBasis
     from graphrec.events.store import EventStore
@@ -61,8 +62,14 @@ class Trained:
     moments: Moments | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def learned(self, texts: Texts, until: int) -> Learned:
-        """The same for a generation, with the items' text vectors (n_items, t), and where its part of the log ends."""
+    def learned(self, texts: Texts, until: int, adapter: LowRankUpdate | None) -> Learned:
+        """The same for a generation.
+
+        Args:
+            texts: text vectors of the items (n_items, t).
+            until: where its part of the log ends.
+            adapter: of the text model that the vectors are of.
+        """
         return Learned(
             self.model,
             self.ranker,
@@ -75,6 +82,7 @@ class Trained:
             self.cold,
             self.moments,
             until,
+            adapter,
         )
 
 
@@ -85,11 +93,11 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
 
     Raises InputError when the log is empty.
     """
-    known = state.known()
+    known, adapter = state.known(), state.adapter if state.config.text.adapter else None
     log = log_between(state, store, known, 0, known.offset)
-    texts = state.all_text_vectors(known.n_items).astype(state.config.generations.texts)
+    texts = state.all_text_vectors(known.n_items, adapted=adapter is not None).astype(state.config.generations.texts)
     trained = fit(log, texts.astype(np.float32), state.config, progress)  # learned from what will be asked
-    learned = trained.learned(texts, known.offset)
+    learned = trained.learned(texts, known.offset, adapter)
     renewed = LiveState(state.config, store, encode, learned, catalogue_offset=known.catalogue_offset)
     renewed.refresh(progress)
     return renewed, {

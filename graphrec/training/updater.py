@@ -61,7 +61,7 @@ def update(state: LiveState, store: EventStore, encode: Encode, progress: Progre
     old = log_between(state, store, known, 0, since)
     new = log_between(state, store, known, since, known.offset)
     updated = continued(_trained(state.learned), old, new, known.texts.astype(np.float32), state.config, progress)
-    learned = updated.learned(known.texts, known.offset)
+    learned = updated.learned(known.texts, known.offset, state.adapter)
     renewed = LiveState(state.config, store, encode, learned, catalogue_offset=known.catalogue_offset)
     renewed.refresh(progress)
     return renewed, {
