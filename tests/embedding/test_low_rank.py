@@ -36,8 +36,10 @@ def test_an_update_of_nothing_changes_nothing(settings: TextSettings) -> None:
 
 def test_merged_weights_are_the_weights_and_the_update(settings: TextSettings) -> None:
     _, plain, _ = TextEncoder(settings, device="cpu").load()
-    _, merged, _ = TextEncoder(settings, device="cpu", adapter=update(0.5))._loaded
-    before, after = (dict(model.named_parameters()) for model in (plain, merged))
+    merged = TextEncoder(settings, device="cpu", adapter=update(0.5))._model("cpu", "sdpa")
+    before = dict(plain.named_parameters())
+    after = {name.removeprefix("model."): weight for name, weight in merged.named_parameters()}
+    assert set(before) == set(after)
     for name, weight in after.items():
         expected = before[name].detach().numpy()
         if name == f"{QUERY}.weight":
