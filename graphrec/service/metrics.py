@@ -84,7 +84,7 @@ class Metrics:
     def lists_answered(self) -> dict[str, int]:
         """Lists since the start by whether they are certified, "true" or "false"."""
         counted: dict[str, int] = {}
-        for sample in self.lists.collect()[0].samples:
+        for sample in next(iter(self.lists.collect())).samples:
             if sample.name.endswith("_total"):
                 proved = sample.labels["certified"]
                 counted[proved] = counted.get(proved, 0) + int(sample.value)

@@ -3,8 +3,8 @@
 import { el, svg } from "./dom.js";
 
 const ROW = 46;
-const WIDTH = 600;
-const X = [34, 210, 410, 560];
+const PLACES = [0.06, 0.32, 0.65, 0.94]; // of the width: user, own item, other users, item
+const CHARACTER = 7; // pixels, about
 
 /** A text cut to so many characters; all of it under the pointer. */
 function words(x, y, text, most, anchor = "middle") {
@@ -24,6 +24,9 @@ export function drawPaths(node, user, target, paths, otherwise) {
     node.replaceChildren(el("p", { class: "note" }, otherwise || "No path of the graph leads there."));
     return;
   }
+  const width = Math.max(node.clientWidth, 280);
+  const X = PLACES.map((share) => share * width);
+  const room = Math.floor((X[2] - X[1]) / CHARACTER) - 1;
   const height = Math.max(paths.length, 2) * ROW + 12;
   const middle = height / 2;
   const most = Math.max(...paths.map((path) => path.witnesses), 1);
@@ -34,14 +37,14 @@ export function drawPaths(node, user, target, paths, otherwise) {
     const weight = (1 + 4 * Math.sqrt(path.witnesses / most)).toFixed(1);
     edges.push(edge([X[0], middle], [X[1], y], 2), edge([X[1], y], [X[2], y], weight), edge([X[2], y], [X[3], middle], weight));
     nodes.push(svg("circle", { class: "node item", cx: X[1], cy: y, r: 7 }));
-    nodes.push(words(X[1], y - 11, path.title, 26));
+    nodes.push(words(X[1], y - 11, path.title, room));
     nodes.push(svg("circle", { class: "node users", cx: X[2], cy: y, r: (5 + 7 * Math.sqrt(path.witnesses / most)).toFixed(1) }));
-    nodes.push(words(X[2], y - 14, path.witnesses === 1 ? "1 other user" : `${path.witnesses} other users`, 26));
+    nodes.push(words(X[2], y - 14, path.witnesses === 1 ? "1 other user" : `${path.witnesses} other users`, room));
   });
-  nodes.push(svg("circle", { class: "node user", cx: X[0], cy: middle, r: 10 }), words(X[0], middle + 26, user, 10));
-  nodes.push(svg("circle", { class: "node target", cx: X[3], cy: middle, r: 10 }), words(WIDTH - 2, middle + 28, target, 20, "end"));
+  nodes.push(svg("circle", { class: "node user", cx: X[0], cy: middle, r: 10 }), words(2, middle + 26, user, 9, "start"));
+  nodes.push(svg("circle", { class: "node target", cx: X[3], cy: middle, r: 10 }, svg("title", {}, target)));
   const told = paths.map((path) => `${user}, ${path.title}, ${path.witnesses} other users, ${target}`).join("; ");
   node.replaceChildren(
-    svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": `Paths: ${told}` }, ...edges, ...nodes),
+    svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `Paths: ${told}` }, ...edges, ...nodes),
   );
 }

@@ -9,6 +9,7 @@ export function short(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 1e6) return `${(value / 1e6).toPrecision(3)} M`;
+  if (size >= 1e5) return `${(value / 1e3).toPrecision(3)} k`;
   if (size >= 1000) return COUNT.format(value);
   if (size < 1e-3) return value.toExponential(1);
   return String(Number(value.toPrecision(3)));
