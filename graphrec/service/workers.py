@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from graphrec.errors import ConfigError
 from graphrec.service.keys import Keys
+from graphrec.service.pseudonyms import Pseudonyms
 from graphrec.service.server import GRACE, check_address
 from graphrec.workspace import Workspace
 
@@ -34,6 +35,7 @@ def serve_in_many(workers: int, directory: Path, settings: ServeSettings, pages:
     """Serve a workspace by so many processes until SIGTERM or SIGINT; raises ConfigError as `serve` does."""
     workspace = Workspace(directory)
     check_address(settings.host, Keys(workspace.directory))
+    Pseudonyms(workspace.directory, at_the_door=settings.pseudonyms)  # its key is made once, before all of them look
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: stopping.append(number))

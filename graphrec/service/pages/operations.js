@@ -90,7 +90,7 @@ function gate(row) {
     el("summary", {}, row.verdict),
     el("p", {}, reasons.join("; ") || "nothing speaks against it"),
     objects(comparisons),
-    objects(findings),
+    objects(findings.map(({ passed, verdict, ...figures }) => ({ ...figures, outcome: passed ? "passed" : verdict }))),
   );
 }
 
