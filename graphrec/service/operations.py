@@ -13,6 +13,7 @@ from fastapi import APIRouter, Path, Query, Response
 from graphrec.errors import GenerationError
 from graphrec.generation import Generations, Manifest
 from graphrec.jobs.trigger import facts_of, what_is_due
+from graphrec.open_workspace import not_trained
 from graphrec.retrieval.largest import largest
 from graphrec.service.replies import error_reply, explained, json_reply
 from graphrec.service.running import Running
@@ -23,6 +24,7 @@ _TAIL = 65_536  # bytes read of the newest files of the quarantine
 Number = Annotated[int, Path(ge=1, le=2**31, description="Number of a generation.", examples=[1])]
 To = Annotated[int | None, Query(ge=1, le=2**31, description="Number of an older generation; the one before if none.")]
 Since = Annotated[float, Query(ge=0, description="Only what ended after this, seconds since 1970.")]
+Due = Annotated[bool, Query(description="Also what the trigger calls for, for which the log is counted.")]
 Users = Annotated[int, Query(ge=1, le=100)]
 Job = Literal["train", "update", "rebuild", "snapshot", "prune"]
 _CANNOT: dict[int | str, dict[str, Any]] = {409: {"description": "There is no such generation, or it is damaged."}}
@@ -49,13 +51,16 @@ def routes(running: Running) -> APIRouter:
         return await _switch(lambda: shop.publish(number))
 
     @router.get("/jobs")
-    async def jobs() -> Response:
-        """What is scheduled, what runs, what has run, and what the trigger calls for."""
+    async def jobs(due: Due = False) -> Response:
+        """What is scheduled, what runs, what has run, and with `due` what the trigger calls for."""
 
         def report() -> dict[str, Any]:
-            facts = facts_of(shop, measure=False)
-            due = what_is_due(facts, shop.workspace.config.trigger, running.jobs.now())
-            return running.jobs.report() | {"due": [entry.to_dict() for entry in due]}
+            found = running.jobs.report()
+            if due:
+                facts = facts_of(shop, measure=False)
+                called = what_is_due(facts, shop.workspace.config.trigger, running.jobs.now())
+                found["due"] = [entry.to_dict() for entry in called]
+            return found
 
         return json_reply(await asyncio.to_thread(report))
 
@@ -74,9 +79,17 @@ def routes(running: Running) -> APIRouter:
     @router.get("/live")
     async def live(since: Since = 0.0, minutes_since: Since = 0.0) -> Response:
         """Points of the last ten minutes, one a second, and of the last day, one a minute; in memory only."""
-        series = running.live
+        series, index = running.live, shop.retriever.index
         points = {"seconds": series.since("seconds", since), "minutes": series.since("minutes", minutes_since)}
-        return json_reply({"now": time.time(), **points})
+        standing = {
+            "generation": shop.generation,
+            "offset": shop.offset,
+            "users": len(shop.users),
+            "items": len(shop.items),
+            "index_items": None if index is None else len(index),
+            "error": running.follower.followed.error,
+        }
+        return json_reply({"now": time.time(), "standing": standing, **points})
 
     @router.get("/drift")
     async def drift() -> Response:
@@ -153,6 +166,8 @@ def _quarantine(running: Running) -> dict[str, Any]:
 def _measure(running: Running) -> dict[str, Any]:
     with running.measuring:
         facts = facts_of(running.recommender)
+        if facts.generation is None:
+            raise not_trained()
         row = {
             "at": running.jobs.now().isoformat(timespec="seconds"),
             "generation": facts.generation,

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,14 +37,21 @@ def served(trained_once: Path, tmp_path_factory: pytest.TempPathFactory, words) 
         patch.setattr("graphrec.open_workspace.TextEncoder", words)
         with Recommender.open(path) as recommender:
             recommender.rebuild()
-            server = uvicorn.Server(uvicorn.Config(create_app(recommender, ServeSettings()), port=0, log_config=None))
-            thread = threading.Thread(target=server.run)
-            thread.start()
-            while not server.started:
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/", recommender
-            server.should_exit = True
-            thread.join()
+            with serving(recommender) as address:
+                yield address, recommender
+
+
+@contextmanager
+def serving(recommender: Recommender) -> Iterator[str]:
+    """The address of a service in a thread of this process."""
+    server = uvicorn.Server(uvicorn.Config(create_app(recommender, ServeSettings()), port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    server.should_exit = True
+    thread.join()
 
 
 def shown(page: Page, address: str, **how) -> None:
@@ -187,6 +195,43 @@ def test_it_works_by_keyboard_alone(page: Page, served) -> None:
     unnamed = """return [...document.querySelectorAll('button, input, select')].filter(node => node.checkVisibility() &&
         !(node.textContent.trim() || node.ariaLabel || node.labels?.length)).length"""
     assert page.run(unnamed) == 0
+
+
+def test_a_workspace_without_anything_says_what_to_do(page: Page, tmp_path: Path, word_encoder) -> None:
+    with Recommender.create(tmp_path / "empty") as recommender, serving(recommender) as address:
+        page.open(address)
+        until(lambda: "run train" in page.text("#generation-table"))
+        until(lambda: "no model yet" in page.text("#tiles"))
+        page.type("#try-user", "anybody")
+        page.click("#try-form button")
+        until(lambda: "The list is empty." in page.text("#path"))
+        assert page.complaints() == []
+        assert page.text("#problem") == ""
+
+
+def test_nothing_moves_under_the_readers_eyes(page: Page, served) -> None:
+    """The cumulative layout shift of loading; up to 0.1 is good (web.dev)."""
+    address, _ = served
+    for size in (DESKTOP, PHONE):
+        page.open(address, size=size)
+        page.run(
+            """window.shift = 0;
+            const add = (list) => list.getEntries().forEach((entry) => { window.shift += entry.value; });
+            new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });"""
+        )
+        until(lambda: len(page.texts(NAMES)) == 10 and page.texts("#generation-table tbody tr"))
+        time.sleep(1)
+        assert page.run("return window.shift") < 0.1
+
+
+def test_it_says_when_the_service_is_away_and_when_it_is_back(page: Page, served) -> None:
+    address, _ = served
+    shown(page, address)
+    page.run("window.kept = fetch; window.fetch = () => Promise.reject(new TypeError('away'));")
+    until(lambda: page.text("#problem") == "The service does not answer.")
+    assert page.text("#health-text") == "no answer"
+    page.run("window.fetch = window.kept")
+    until(lambda: page.text("#health-text") == "answering" and page.text("#problem") == "")
 
 
 def test_a_key_is_asked_for_and_kept_in_the_tab_only(page: Page, served) -> None:

@@ -6,8 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 from graphrec.events.quarantine import Rejection
+from graphrec.recommender import Recommender
+from graphrec.service.app import create_app
 from graphrec.service.keys import Keys
 from graphrec.service.prequential import K
 
@@ -138,6 +141,28 @@ def test_drift_is_measured_when_asked_and_kept(client) -> None:
     assert (measured["generation"], measured["new_events"]) == (1, 12)
     assert measured["vector_move"] > 0
     assert client.ask("/v1/drift")["measured"] == [measured]
+
+
+def test_what_is_called_for_is_told_to_whoever_asks(start, shop: Path) -> None:
+    settings = shop / "graphrec.toml"
+    settings.write_text(f"{settings.read_text()}\n[trigger]\nevents = 3\nmin_hours = 0\n")
+    client = start()
+    assert "due" not in client.ask("/v1/jobs")
+    client.post("/v1/events", json=EVENTS[:2])
+    assert client.ask("/v1/jobs", due=True)["due"] == []
+    client.post("/v1/events", json=EVENTS[2:3])
+    (due,) = client.ask("/v1/jobs", due=True)["due"]
+    assert (due["job"], due["reason"]) == ("update", "3 new events, due every 3")
+
+
+def test_nothing_has_drifted_before_the_first_training(tmp_path: Path, word_encoder) -> None:
+    with (
+        Recommender.create(tmp_path / "empty") as recommender,
+        TestClient(create_app(recommender), base_url="http://localhost") as client,
+    ):
+        assert client.post("/v1/drift").status_code == 409
+        assert client.get("/v1/drift").json() == {"measured": []}
+        assert client.get("/v1/generations").json()["generations"] == []
 
 
 def test_frequent_users_have_the_most_items(client) -> None:

@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { Chart } from "./chart.js";
-import { $, el } from "./dom.js";
+import { $ } from "./dom.js";
 import { count, percent, seconds, short } from "./words.js";
 
 const SPAN = { seconds: 600, minutes: 86400 };
@@ -31,26 +31,21 @@ const QUALITY = {
 const points = { seconds: [], minutes: [] };
 let kind = "seconds";
 let now = 0;
+let learnedUntil = 0;
 const charts = [];
-const tiles = {};
+const TILES = ["events", "freshness", "latency", "certified", "backlog", "index", "model", "log"];
+const tiles = Object.fromEntries(TILES.map((name) => [name, $(`tile-${name}`)]));
 
 export function begin() {
   for (const chart of CHARTS) charts.push(new Chart($("charts"), chart));
   charts.push(new Chart($("quality-charts"), QUALITY));
-  for (const [name, title] of Object.entries({
-    events: "Events a second", freshness: "Freshness", latency: "Latency p50 · p99", certified: "Certified lists",
-    backlog: "Backlog · epsilon", index: "Index · overlay", model: "Generation · new events", log: "Log · users · items",
-  })) {
-    tiles[name] = el("dd", {}, "–");
-    $("tiles").append(el("div", {}, el("dt", {}, title), tiles[name]));
-  }
   $("range").addEventListener("change", (event) => {
     kind = event.target.value;
     show();
   });
 }
 
-/** Every second: what has come since the last time. */
+/** Every second: what has come since the last time; returns what keeps the service from following, null = nothing. */
 export async function live() {
   const newest = (name) => points[name].at(-1)?.at ?? 0;
   const found = await ask("live", { since: newest("seconds"), minutes_since: newest("minutes") });
@@ -60,13 +55,20 @@ export async function live() {
     while (points[name].length && points[name][0].at < now - SPAN[name]) points[name].shift();
   }
   show();
+  standing(found.standing);
+  return found.standing.error;
 }
 
-export function status(found) {
-  const index = found.index;
-  tiles.index.textContent = index ? `${count(index.items)} · ${count(index.overlay)}` : "no model yet";
-  tiles.model.textContent = `${found.generation ?? "none"} · ${count(found.events_since)}`;
-  tiles.log.textContent = `${short(found.events)} · ${short(found.users)} · ${short(found.items)}`;
+/** What the live generation has learned, to tell what is new since. */
+export function learned(until) {
+  learnedUntil = until;
+}
+
+function standing(found) {
+  const overlay = points.seconds.at(-1)?.overlay ?? 0;
+  tiles.index.textContent = found.index_items === null ? "no model yet" : `${count(found.index_items)} · ${count(overlay)}`;
+  tiles.model.textContent = `${found.generation ?? "none"} · ${count(found.offset - learnedUntil)}`;
+  tiles.log.textContent = `${short(found.offset)} · ${short(found.users)} · ${short(found.items)}`;
 }
 
 function show() {

@@ -15,6 +15,7 @@ const DRIFT = {
 let chart = null;
 let live = null;
 let older = [];
+let called = [];
 
 export function begin() {
   chart = new Chart($("quality-charts"), DRIFT);
@@ -49,6 +50,7 @@ async function told(note, meanwhile, work, afterwards) {
   }
 }
 
+/** Returns up to where the live generation has learned. */
 export async function generations() {
   const found = await ask("generations");
   live = found.live;
@@ -73,6 +75,7 @@ export async function generations() {
       ? [el("h3", {}, "Rejected by the gate"), table(["when", "made by", "report"], found.rejected.map((row) => [moment(row.at), row.made_by, gate(row)]), "")]
       : []),
   ]);
+  return found.generations.find((one) => one.state === "live")?.learned_until ?? 0;
 }
 
 function publish(number) {
@@ -111,12 +114,14 @@ function report(name, values) {
   return el("details", {}, el("summary", {}, name), table(["figure", "value"], entries, ""));
 }
 
-export async function jobs() {
-  const found = await ask("jobs");
+/** With `due` also what the trigger calls for, which costs the service more; it is kept until the next time. */
+export async function jobs(due = false) {
+  const found = await ask("jobs", { due });
+  called = found.due ?? called;
   const running = found.running && found.running.state !== "gone" ? `running: ${found.running.task} since ${moment(found.running.since)}, process ${found.running.pid}` : "nothing runs";
   const leader = found.leader ? `; the schedule is kept by process ${found.leader.pid} on ${found.leader.host}` : "";
-  const due = found.due.map((one) => `${one.job} is called for: ${one.reason}`).join("; ");
-  draw($("jobs-note"), [running, leader, due], () => [running + leader + (due ? `; ${due}` : "")]);
+  const calls = called.map((one) => `${one.job} is called for: ${one.reason}`).join("; ");
+  draw($("jobs-note"), [running, leader, calls], () => [running + leader + (calls ? `; ${calls}` : "")]);
   draw($("schedule"), found.schedule, (plan) =>
     table(["job", "when", "why"], plan.map((one) => [one.job, one.due ? "now" : moment(one.at), one.reason]),
       "Nothing is scheduled: [schedule] in graphrec.toml says when, as \"0 3 * * *\" or \"every 50000 events\"."));

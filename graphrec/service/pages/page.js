@@ -7,6 +7,8 @@ import * as operations from "./operations.js";
 import * as tryit from "./tryit.js";
 import { seconds } from "./words.js";
 
+let away = ""; // why the service did not answer, while that is shown
+
 function problem(text) {
   $("problem").textContent = text;
   $("problem").hidden = !text;
@@ -19,11 +21,16 @@ function health(state, text) {
 
 async function status() {
   const found = await ask("status");
-  figures.status(found);
   tryit.status(found);
   $("where").textContent = `${found.directory}, version ${found.version}, up ${seconds(found.uptime_seconds)}`;
-  const failing = found.followed.error;
+  $("where").title = found.directory;
+}
+
+async function live() {
+  const failing = await figures.live();
   health(failing ? "bad" : "good", failing ? `following fails: ${failing}` : "answering");
+  if (away) problem("");
+  away = "";
 }
 
 /** Ask now, then every so many seconds while the page is seen; a refusal is told and tried again. */
@@ -35,7 +42,8 @@ function every(pause, work) {
       } catch (error) {
         const refused = error.status === 401 || error.status === 403;
         health("bad", refused ? "a key with the scope admin is needed" : "no answer");
-        if (!refused) problem(error.status ? error.message : "The service does not answer.");
+        away = refused ? "" : error.status ? error.message : "The service does not answer.";
+        problem(away);
       }
     }
     setTimeout(again, pause * 1e3);
@@ -56,11 +64,12 @@ async function begin() {
     useKey($("key-input").value.trim());
     location.reload();
   });
-  await every(5, status);
-  every(1, figures.live);
+  await every(60, status); // it counts the log
+  every(1, live);
   every(30, tryit.users);
-  every(5, operations.generations);
+  every(5, async () => figures.learned(await operations.generations()));
   every(3, operations.jobs);
+  every(60, () => operations.jobs(true));
   every(15, operations.quarantine);
   every(60, operations.drift);
 }
