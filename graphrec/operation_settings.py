@@ -101,4 +101,5 @@ class ServeSettings(Stage):
     pseudonyms: bool = Field(default=False, description="replace user ids by a keyed hash before anything is kept")
     impressions: bool = Field(default=True, description="keep what was shown, for click and conversion rates")
     impression_days: float = Field(default=30.0, gt=0, description="how long, days")
+    schedule: bool = Field(default=True, description="run the jobs of [schedule] here, if no other process does")
     tracing: bool = Field(default=False, description="OpenTelemetry spans of requests; needs the extra otel")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,8 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen at; as in [serve] if not given.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port; 0 = any that is free.")] = None,
     pages: Annotated[Path | None, typer.Option(help="A folder of static files, served under /ui.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that answer, each with the workspace in memory.")] = 1,
+    listener: Annotated[int | None, typer.Option(hidden=True, help="Descriptor of a socket that listens.")] = None,
 ) -> None:
     """Answer over HTTP, taking events in at the same time, until stopped."""
     # Questions run side by side, so libraries that split each among all cores would only make them wait for each other.
@@ -28,6 +31,7 @@ def serve(
 
     try:
         from graphrec.service.server import serve as run
+        from graphrec.service.workers import serve_in_many
     except ImportError as error:
         raise DependencyError(
             "the service needs packages that are not installed",
@@ -35,7 +39,11 @@ def serve(
             way_out="pip install 'graphrec[serve]'",
         ) from None
     chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    run(workspace, Workspace(workspace).config.serve.model_copy(update=chosen), pages)
+    settings = Workspace(workspace).config.serve.model_copy(update=chosen)
+    if workers > 1:
+        serve_in_many(workers, workspace, settings, pages)
+    else:
+        run(workspace, settings, pages, None if listener is None else socket.socket(fileno=listener))
 
 
 @keys_app.command("add")

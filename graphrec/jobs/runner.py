@@ -113,6 +113,16 @@ class JobRunner:
         finally:
             self._place.release()
 
+    def run_now(self, job: str) -> Run | None:
+        """Run a job, scheduled or not, because somebody asks; None where another process or thread is at one."""
+        if not self._place.acquire(job):
+            return None
+        try:
+            self._history.close_abandoned()
+            return self._run(NextRun(job, self._clock(), "somebody asked for it"))
+        finally:
+            self._place.release()
+
     def running(self) -> Owner | None:
         """Who runs a job now, or died at one."""
         return self._place.owner()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
@@ -15,20 +17,21 @@ from graphrec import __version__
 from graphrec.errors import GraphrecError
 from graphrec.service.answers import routes as answers
 from graphrec.service.catalogue import routes as catalogue
-from graphrec.service.door import PAGES, Door
+from graphrec.service.door import DASHBOARD, PAGES, Door
 from graphrec.service.events import routes as events
 from graphrec.service.feedback import routes as feedback
 from graphrec.service.health import routes as health
+from graphrec.service.operations import routes as operations
 from graphrec.service.replies import IMPRESSION, error_reply, explained
 from graphrec.service.running import Running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from graphrec.operation_settings import ServeSettings
     from graphrec.recommender import Recommender
 
+_PAGE = Path(__file__).with_name("pages")
 _SHOWN_PROBLEMS = 20
 _TEXT = "A graph recommender whose answers know an event as soon as it is acknowledged. Every list is the JSON of the "
 _TEXT += "command line; its impression id and its timings are in headers."
@@ -71,8 +74,15 @@ def create_app(
         },
     )
     app.state.running = running
-    for group in (events, answers, catalogue, feedback, health):
+    for group in (events, answers, catalogue, feedback, operations, health):
         app.include_router(group(running))
+    app.mount(DASHBOARD, StaticFiles(directory=_PAGE))
+
+    @app.get("/", include_in_schema=False)
+    async def dashboard() -> FileResponse:
+        """The page of whoever looks after the service."""
+        return FileResponse(_PAGE / "index.html")
+
     if pages is not None:
         app.mount(PAGES, StaticFiles(directory=pages, html=True))
     if chosen.origins:

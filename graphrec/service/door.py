@@ -21,12 +21,21 @@ if TYPE_CHECKING:
 
     from graphrec.service.running import Running
 
-OPEN = {"/healthz", "/readyz", "/v1/version", "/openapi.json"}
-PAGES = "/ui"  # static files: they hold no data, and ask for it with a key
-ADMINISTRATION = {"/v1/status"}
+OPEN = {"/", "/healthz", "/readyz", "/v1/version", "/openapi.json"}
+PAGES, DASHBOARD = "/ui", "/dashboard"  # static files: they hold no data, and ask for it with a key
+ADMINISTRATION = (
+    "/v1/status",
+    "/v1/generations",
+    "/v1/jobs",
+    "/v1/quarantine",
+    "/v1/live",
+    "/v1/drift",
+    "/v1/frequent",
+)
 QUESTIONS = {"/v1/recommend", "/v1/recommend/batch"}  # posted, and yet they only read
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
+_HARMLESS = {"GET", "HEAD", "OPTIONS"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -94,6 +103,9 @@ class Door:
                 ", ".join(sorted(LOOPBACK)),
                 None,
             )
+        if scope["method"] not in _HARMLESS and self._is_foreign(headers):
+            named = "this service's own, or one of serve.origins"
+            return self._refuse(403, "origin", "a page of another origin may not change anything", named, None)
         if _length(headers) > running.settings.body_bytes:
             most = f"at most {running.settings.body_bytes} bytes"
             return self._refuse(413, "body", "the body is too large", most, "post less at a time")
@@ -108,7 +120,14 @@ class Door:
         """Whether it needs no key: health, pages, and a browser that asks which origins may ask, which sends none."""
         path = scope["path"]
         preflight = scope["method"] == "OPTIONS" and b"access-control-request-method" in headers
-        return path in OPEN or path.startswith(f"{PAGES}/") or (preflight and bool(self._running.settings.origins))
+        static = path.startswith((f"{PAGES}/", f"{DASHBOARD}/"))
+        return path in OPEN or static or (preflight and bool(self._running.settings.origins))
+
+    def _is_foreign(self, headers: dict[bytes, bytes]) -> bool:
+        """Whether a page that came from elsewhere sends this: browsers say so, and send it without asking first."""
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        own = origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1")
+        return bool(origin) and not own and origin not in self._running.settings.origins
 
     def _refuse(self, status: int, reason: str, problem: str, expected: str, way_out: str | None) -> Response:
         self._running.metrics.refused.labels(reason).inc()
@@ -132,7 +151,7 @@ class Door:
 
 def _scope(method: str, path: str) -> str:
     """What a key must open for this; anything unknown is read and then not found."""
-    if path in ADMINISTRATION:
+    if any(path == one or path.startswith(f"{one}/") for one in ADMINISTRATION):
         return ADMIN
     return READ if method in ("GET", "HEAD", "OPTIONS") or path in QUESTIONS else WRITE
 

@@ -119,6 +119,7 @@ async def take_in(running: Running, rows: list[Row], *, wait: bool, named: bool 
     shown = [row.get("impression") for row in rows]
     if running.settings.pseudonyms and not named:
         rows = [{**row, "user": _at_the_door(running, row.get("user"))} for row in rows]
+    running.test(rows)
     taken = await asyncio.wrap_future(running.commit.submit(rows))
     events = running.metrics.events
     events.labels("accepted").inc(taken.accepted)

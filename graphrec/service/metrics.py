@@ -81,6 +81,15 @@ class Metrics:
         for name, text, value in looked_up:
             self._gauge(name, text).set_function(value)
 
+    def lists_answered(self) -> dict[str, int]:
+        """Lists since the start by whether they are certified, "true" or "false"."""
+        counted: dict[str, int] = {}
+        for sample in next(iter(self.lists.collect())).samples:
+            if sample.name.endswith("_total"):
+                proved = sample.labels["certified"]
+                counted[proved] = counted.get(proved, 0) + int(sample.value)
+        return counted
+
     def page(self, rates: list[Rates]) -> bytes:
         """The text that Prometheus reads."""
         for rate in rates:

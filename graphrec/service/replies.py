@@ -60,9 +60,9 @@ def error_reply(
     return json_reply({"error": parts}, status)
 
 
-def explained(error: GraphrecError) -> Response:
-    """The reply to a question that could not be answered."""
-    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 503)
+def explained(error: GraphrecError, status: int | None = None) -> Response:
+    """The reply to a question that could not be answered; its kind decides the status unless one is given."""
+    status = status or next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 503)
     parts = {"expected": error.expected, "got": error.got, "way_out": error.way_out}
     reply = error_reply(status, type(error).__name__, error.problem, **parts)
     if status == 503:

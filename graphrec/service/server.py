@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -23,8 +24,13 @@ GRACE = 10  # seconds that requests have to end in
 KEPT = 75  # seconds that an idle connection is kept: longer than proxies keep theirs
 
 
-def serve(directory: Path, settings: ServeSettings, pages: Path | None = None) -> None:
-    """Serve a workspace until SIGTERM or SIGINT; raises ConfigError for an address that strangers could reach."""
+def serve(
+    directory: Path, settings: ServeSettings, pages: Path | None = None, listener: socket.socket | None = None
+) -> None:
+    """Serve a workspace until SIGTERM or SIGINT; raises ConfigError for an address that strangers could reach.
+
+    listener: a socket that listens already, instead of one at the address.
+    """
     workspace = Workspace(directory)
     check_address(settings.host, Keys(workspace.directory))
     log_as_json()
@@ -40,7 +46,7 @@ def serve(directory: Path, settings: ServeSettings, pages: Path | None = None) -
             timeout_keep_alive=KEPT,
             proxy_headers=False,
         )
-        uvicorn.Server(config).run()
+        uvicorn.Server(config).run(None if listener is None else [listener])
 
 
 def check_address(host: str, keys: Keys) -> None:

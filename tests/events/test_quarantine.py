@@ -23,6 +23,20 @@ def test_what_is_written_is_read_back(tmp_path):
     assert quarantine.count() == writer.count == 2
 
 
+def test_the_newest_rows_are_read_from_the_end_of_a_file(tmp_path):
+    quarantine = Quarantine(tmp_path)
+    rows = [Rejection("a.csv", line, "user", "text", "nothing", "é" * 20) for line in range(1, 100)]
+    with quarantine.writing("a.csv") as writer:
+        writer.add(rows)
+    path = quarantine.path("a.csv")
+    assert quarantine.newest(path, path.stat().st_size) == rows
+    found = quarantine.newest(path, 1_000)
+    assert 2 <= len(found) < 10
+    assert found == rows[-len(found) :]
+    path.unlink()
+    assert quarantine.newest(path, 1_000) == []
+
+
 def test_a_source_is_rewritten_and_never_grows(tmp_path):
     quarantine = Quarantine(tmp_path)
     for source in ("x/a.csv", "y/a.csv", "x/a.csv", "x/a.csv"):

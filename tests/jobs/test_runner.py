@@ -236,6 +236,17 @@ def test_of_many_that_look_at_once_one_runs_it(empty: Workspace, clock: Clock) -
     assert [run.outcome for run in history_of(empty.directory)[0]] == [DONE] * 3
 
 
+def test_a_job_that_somebody_asks_for_runs_without_a_schedule(empty: Workspace, clock: Clock) -> None:
+    jobs = Jobs("rebuild")
+    with runner_of(empty, clock, jobs) as runner, runner_of(empty, clock, jobs) as other:
+        run = runner.run_now("rebuild")
+        assert (run.outcome, run.reason, run.scheduled_for) == (DONE, "somebody asked for it", None)
+        assert [kept.id for kept in history_of(empty.directory)[0]] == [run.id]
+        jobs["rebuild"] = lambda workspace, open_recommender: Done(note=str(other.run_now("rebuild")))
+        assert runner.run_now("rebuild").note == "None"  # another was at one
+        assert other.running() is None
+
+
 def test_a_running_job_can_be_seen(empty: Workspace, clock: Clock) -> None:
     seen = []
 

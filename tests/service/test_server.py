@@ -11,8 +11,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -39,13 +42,13 @@ def ask(port: int, path: str, body: object = None) -> dict:
 
 
 @pytest.fixture
-def served(shop: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[bytes], int]]]:
+def served(shop: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], int]]]:
     """Starts `graphrec serve` and waits until it is ready."""
     processes = []
 
-    def start() -> tuple[subprocess.Popen[bytes], int]:
+    def start(*options: str) -> tuple[subprocess.Popen[bytes], int]:
         port = free_port()
-        command = [sys.executable, "-m", "graphrec.cli", "serve", str(shop), "--port", str(port)]
+        command = [sys.executable, "-m", "graphrec.cli", "serve", str(shop), "--port", str(port), *options]
         with (shop / "log").open("ab") as log:
             process = subprocess.Popen(command, cwd=ROOT, env=os.environ, stderr=log)
         processes.append(process)
@@ -81,6 +84,38 @@ def test_what_was_acknowledged_survives_a_kill_and_an_end_is_orderly(served, sho
     lines = [json.loads(line) for line in (shop / "log").read_text().splitlines()]
     assert any(line.get("route") == "/v1/recommend" and line["status"] == 200 for line in lines)
     assert not any("traceback" in line for line in lines)
+
+
+def test_of_several_workers_one_may_be_killed_and_nothing_is_lost(served, shop: Path) -> None:
+    process, port = served("--workers", "2")
+    workers = until(lambda: both(process))
+    event = {"user": "new", "item": "i3", "timestamp": 1_710_000_000}
+    assert ask(port, "/v1/events", event)["accepted"] == 1
+    workers[0].kill()
+    until(lambda: workers[0] not in (both(process) or [workers[0]]))  # another has taken its place
+    until(lambda: ask(port, "/v1/recommend?user=new&k=3")["personal"])
+    assert ask(port, "/v1/events", event)["duplicates"] == 1
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(40) == 0
+    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)
+    with Workspace(shop).open_store() as store:
+        assert (store.offset, store.users()[-1]) == (701, "new")
+
+
+def both(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The two workers, once both are there."""
+    found = [child for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+    return found if len(found) == 2 else []
+
+
+def until(true: Callable[[], Any], seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(OSError):  # the one that was killed had the connection
+            if found := true():
+                return found
+        time.sleep(0.05)
+    raise AssertionError("it did not happen")
 
 
 def test_an_address_that_others_reach_needs_a_key(tmp_path: Path) -> None:
