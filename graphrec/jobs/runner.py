@@ -23,7 +23,7 @@ from graphrec.jobs.expressions import EveryEvents, Schedule, parsed, time_zone
 from graphrec.jobs.history import ABANDONED, DONE, FAILED, SKIPPED, History, Run, last_counted
 from graphrec.jobs.next_run import Jitter, NextRun, Past, next_run
 from graphrec.jobs.owned_lock import OwnedLock, Owner
-from graphrec.jobs.work import JOBS, covering, jobs_of_this_version
+from graphrec.jobs.work import JOBS, all_jobs, covering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -57,7 +57,7 @@ class JobRunner:
         settings = workspace.config.schedule if settings is None else settings
         self.workspace = workspace
         self._open_recommender = open_recommender
-        self._jobs = jobs_of_this_version() if jobs is None else jobs
+        self._jobs = all_jobs() if jobs is None else jobs
         self._clock = clock
         self.schedules = _schedules(settings, self._jobs)
         self._jitter = Jitter(settings.jitter_seconds, str(workspace.directory.resolve()))

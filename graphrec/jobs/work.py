@@ -39,12 +39,9 @@ def covering(job: str) -> tuple[str, ...]:
     return (PRUNE,) if job == PRUNE else JOBS[: JOBS.index(job) + 1]
 
 
-def jobs_of_this_version() -> dict[str, Job]:
-    """Every job that a Recommender has a method for, and pruning."""
-    from graphrec.recommender import Recommender
-
-    makers = {job: _making(job) for job in (TRAIN, UPDATE, REBUILD, SNAPSHOT) if hasattr(Recommender, job)}
-    return {**makers, PRUNE: prune}
+def all_jobs() -> dict[str, Job]:
+    """Every job by its name."""
+    return {job: _making(job) for job in (TRAIN, UPDATE, REBUILD, SNAPSHOT)} | {PRUNE: prune}
 
 
 def _making(method: str) -> Job:
