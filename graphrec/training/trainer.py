@@ -62,13 +62,13 @@ class Trained:
     moments: Moments | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def learned(self, texts: Texts, until: int, adapter: LowRankUpdate | None) -> Learned:
+    def learned(self, texts: Texts, until: int, adapter: LowRankUpdate | None = None) -> Learned:
         """The same for a generation.
 
         Args:
             texts: text vectors of the items (n_items, t).
             until: where its part of the log ends.
-            adapter: of the text model that the vectors are of.
+            adapter: of the text model that the vectors are of; None = the plain one.
         """
         return Learned(
             self.model,
