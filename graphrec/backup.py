@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from graphrec import __version__
 from graphrec.config import CONFIG_FILE, Config
+from graphrec.durable import sync
 from graphrec.errors import BackupError
 from graphrec.events.store import EventStore
 from graphrec.generation import CURRENT, Generations
@@ -114,10 +115,10 @@ def restore(file: Path, directory: Path) -> Backup:
         backup = _verified(staging, file)
         (staging / _MANIFEST).unlink()
         for path in staging.rglob("*"):
-            _sync(path)
+            sync(path)
         for path in sorted(staging.iterdir(), key=lambda path: path.name == CONFIG_FILE):
             path.replace(directory / path.name)  # settings last: they make it a workspace
-        _sync(directory)
+        sync(directory)
     except (OSError, ValueError, tarfile.TarError, pa.ArrowException) as error:
         raise BackupError(f"{file} cannot be restored", got=str(error)) from None
     finally:
@@ -175,9 +176,9 @@ def _write(backup: Backup, staging: Path, file: Path, codec: str | None) -> None
         with _written(temporary, codec) as stream, tarfile.open(fileobj=stream, mode="w|", dereference=True) as archive:
             for name in (_MANIFEST, *backup.files):
                 archive.add(staging / name, arcname=name, filter=_anonymous)
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(file)
-        _sync(file.parent)
+        sync(file.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -241,11 +242,3 @@ def _codec(file: Path) -> str | None:
         if file.name.endswith(ending):
             return codec
     raise BackupError("the kind of file is not known", expected=" or ".join(_CODECS), got=file.name)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from graphrec.durable import sync
 from graphrec.errors import BusyError, GenerationError
 
 if TYPE_CHECKING:
@@ -255,10 +256,10 @@ class Generations:
             if aside:  # before it has a name: a crash never leaves a held one that looks like any other
                 (temporary / SET_ASIDE).write_text("held by the gate\n", encoding="ascii")
             for path in temporary.iterdir():
-                _sync(path)
-            _sync(temporary)
+                sync(path)
+            sync(temporary)
             temporary.rename(self.directory / f"{number:06d}")
-            _sync(self.directory)
+            sync(self.directory)
             if not aside:
                 self.point_to(number)
         except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError is what FAISS makes of a full disk
@@ -274,9 +275,9 @@ class Generations:
         self.manifest(number)
         temporary = self.pointer.with_name(f"{CURRENT}-{os.getpid()}")
         temporary.write_text(f"{number}\n", encoding="ascii")
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(self.pointer)
-        _sync(self.pointer.parent)
+        sync(self.pointer.parent)
         (self.directory / f"{number:06d}" / SET_ASIDE).unlink(missing_ok=True)
 
     def is_aside(self, number: int) -> bool:
@@ -363,12 +364,3 @@ def _sha256(path: Path) -> str:
         return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Bring a file or folder to the disk: none of the libraries that write them does."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

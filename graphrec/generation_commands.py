@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +10,11 @@ import typer
 from graphrec.options import JsonOption, QuietOption, WorkspaceArgument, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from graphrec.answers import BuildReport, Proposal
+    from graphrec.recommender import Recommender
 
 NOT_PUBLISHED = 5
 
@@ -23,10 +28,7 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train everything from scratch on the whole log and publish a generation."""
-    from graphrec.progress import ProgressDisplay
-    from graphrec.recommender import Recommender
-
-    with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
+    with _opened(workspace, quiet) as recommender:
         if gate:
             proposal = recommender.propose()
         else:
@@ -39,42 +41,40 @@ def train(
 
 def update(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Learn on from the live weights, from what is new; publish what passes the gate; exit 5 for what does not."""
-    from graphrec.progress import ProgressDisplay
-    from graphrec.recommender import Recommender
-
-    with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
+    with _opened(workspace, quiet) as recommender:
         proposal = recommender.update()
     _print_proposal(proposal, as_json)
 
 
 def adapt_text(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Adapt the text model to what is chosen together, and train on it; publish what passes the gate, else exit 5."""
-    from graphrec.progress import ProgressDisplay
-    from graphrec.recommender import Recommender
-
-    with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
+    with _opened(workspace, quiet) as recommender:
         proposal = recommender.adapt_text()
     _print_proposal(proposal, as_json)
 
 
 def rebuild(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Form graph, vectors and index anew from the log with the live weights; publish a generation."""
-    from graphrec.progress import ProgressDisplay
-    from graphrec.recommender import Recommender
-
-    with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
+    with _opened(workspace, quiet) as recommender:
         report = recommender.rebuild()
     _print_build(report, as_json)
 
 
 def snapshot(workspace: WorkspaceArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Publish the present state as a generation, so that opening is quick again; nothing is trained."""
+    with _opened(workspace, quiet) as recommender:
+        report = recommender.snapshot()
+    _print_build(report, as_json)
+
+
+@contextmanager
+def _opened(workspace: Path, quiet: bool) -> Iterator[Recommender]:
+    """The workspace, with a display of its long work."""
     from graphrec.progress import ProgressDisplay
     from graphrec.recommender import Recommender
 
     with ProgressDisplay(quiet=quiet) as progress, Recommender.open(workspace, progress=progress) as recommender:
-        report = recommender.snapshot()
-    _print_build(report, as_json)
+        yield recommender
 
 
 def _print_build(report: BuildReport, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphrec.embedding.embedding_model import EmbeddingModel
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from graphrec.config import Config
     from graphrec.generation import Generation
 
     Float32 = NDArray[np.float32]
@@ -89,6 +91,12 @@ class Learned:
         texts, items, users, values = (generation.array(name) for name in names)
         until = generation.manifest.learned_until
         return cls(model, ranker, session_ranker, choices, texts, items, users, values, new, moments, until, adapter)
+
+
+def text_model(config: Config, adapter: LowRankUpdate | None = None) -> str:
+    """What makes text vectors comparable: under another one only training makes sense of them."""
+    plain = f"{Path(config.text.model).name}, {config.text.max_tokens} tokens{config.text.loss}"
+    return plain if adapter is None else f"{plain}, adapter {adapter.digest}"
 
 
 def _part(arrays: Mapping[str, Float32], prefix: str) -> dict[str, Float32]:

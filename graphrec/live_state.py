@@ -7,8 +7,7 @@ follows the store. At the same offset and generation two states are equal, whate
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from graphrec.events.catalogue import Catalogue
 from graphrec.generation import Manifest, Snapshot
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.graph.vocabulary import Vocabulary
-from graphrec.learned import Learned
+from graphrec.learned import Learned, text_model
 from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.cold_items import ColdItems
 from graphrec.retrieval.retriever import DAY, Retriever
@@ -125,6 +124,15 @@ class LiveState:
             self.retriever.lasting.restore(snapshot.part("lasting"))
             self.offset = snapshot.manifest.offset
             self.retriever.settle()
+
+    @classmethod
+    def derived(
+        cls, config: Config, store: EventStore, encode: Encode, learned: Learned, seen: int, progress: Progress | None
+    ) -> Self:
+        """The state of what was learned, from the catalogue `seen` then and a store's first event on."""
+        state = cls(config, store, encode, learned, catalogue_offset=seen)
+        state.refresh(progress)
+        return state
 
     def refresh(self, progress: Progress | None = None, *, patient: bool = False) -> int:
         """Apply what the store has and this state has not; returns the number of events.
@@ -345,9 +353,7 @@ class LiveState:
         with self.turns.reading():
             learned = replace(self.learned, texts=self.texts, basis_items=self._folded_in(self.learned))
             catalogue_offset = self.catalogue.offset
-        state = LiveState(self.config, self._store, self._encode, learned, catalogue_offset=catalogue_offset)
-        state.refresh(progress)
-        return state
+        return LiveState.derived(self.config, self._store, self._encode, learned, catalogue_offset, progress)
 
     def _snapshot_arrays(self) -> dict[str, NDArray[Any]]:
         """Copies of what a generation needs beside the learned, to spare the replay."""
@@ -389,9 +395,3 @@ def open_state(
                 raise
             warn(f"generation {manifest.number} is skipped: {error.problem} ({error.got})")
     return LiveState(config, store, encode)
-
-
-def text_model(config: Config, adapter: LowRankUpdate | None = None) -> str:
-    """What makes text vectors comparable: under another one only training makes sense of them."""
-    plain = f"{Path(config.text.model).name}, {config.text.max_tokens} tokens{config.text.loss}"
-    return plain if adapter is None else f"{plain}, adapter {adapter.digest}"

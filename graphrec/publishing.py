@@ -96,8 +96,8 @@ class Publishing(OpenWorkspace):
         self.refresh()
         if self._state.manifest is None:
             raise not_trained()
-        mode, found = self.workspace.config.trigger.mode, stretches_of(self._state, self._store)
-        if mode == "window" and found:
+        mode = self.workspace.config.trigger.mode
+        if mode == "window" and (found := stretches_of(self._state, self._store)):
             return self.propose(update, "update", after=found[0].after)
         return self.propose(update_in_steps if mode == "online" else update, "update")
 

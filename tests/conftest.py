@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from graphrec.events.event import Event, Item
+from graphrec.events.interactions import Interactions
 
 # Read by the Hugging Face libraries when they are imported, so before any test module is.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -83,6 +84,15 @@ batch_size = 256
 slice_share = 0.2
 ranker_seeds = 1
 """
+
+
+@pytest.fixture(scope="session")
+def log(world: World) -> Interactions:
+    """The world's events by node number, all of one weight, in the order of time."""
+    users = np.array([int(event.user[1:]) for event in world.events], np.int32)
+    items = np.array([int(event.item[1:]) for event in world.events], np.int32)
+    times = np.array([event.microseconds for event in world.events])
+    return Interactions(users, items, times, np.ones(len(users)), 60, 40).by_time()
 
 
 class WordEncoder:

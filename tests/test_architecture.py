@@ -18,22 +18,12 @@ PACKAGE = ROOT / "graphrec"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from its own layer or from those to its left.
-LAYERS = ["errors", "operation_settings", "config", "search_space", "settings_file", "answers", "events", "graph"]
-LAYERS += ["digest", "embedding", "retrieval", "ranking", "generation", "bounded_log", "workspace", "turns", "learned"]
-LAYERS += [
-    "live_state",
-    "training",
-    "open_workspace",
-    "publishing",
-    "recommender",
-    "follower",
-    "shadow",
-    "ab",
-    "backup",
-]
-LAYERS += ["backup", "jobs", "doctor", "evaluation", "service", "tuning", "progress", "options", "evaluate_command"]
-LAYERS += ["tune_command", "generation_commands", "publish_commands", "job_commands", "backup_commands"]
-LAYERS += ["serve_commands", "cli"]
+LAYERS = ["errors", "durable", "operation_settings", "config", "search_space", "settings_file", "answers"]
+LAYERS += ["events", "graph", "digest", "embedding", "retrieval", "ranking", "generation", "bounded_log"]
+LAYERS += ["workspace", "turns", "learned", "live_state", "training", "open_workspace", "publishing"]
+LAYERS += ["recommender", "follower", "shadow", "ab", "backup", "jobs", "doctor", "evaluation", "service"]
+LAYERS += ["tuning", "progress", "options", "evaluate_command", "tune_command", "generation_commands"]
+LAYERS += ["publish_commands", "job_commands", "backup_commands", "serve_commands", "cli"]
 
 OWNERS = {
     "faiss": ("retrieval/vector_index.py",),

@@ -19,14 +19,6 @@ from graphrec.tuning import Budget, tune
 NAMES = ("training.dropout", "training.temperature", "update.steps")
 
 
-@pytest.fixture(scope="module")
-def log(world) -> Interactions:
-    users = np.array([int(event.user[1:]) for event in world.events], np.int32)
-    items = np.array([int(event.item[1:]) for event in world.events], np.int32)
-    times = np.array([event.microseconds for event in world.events])
-    return Interactions(users, items, times, np.ones(len(users)), 60, 40).by_time()
-
-
 class Formula(Objective):
     """The best dropout is 0.5, whoever asks; `asked` counts the blocks."""
 

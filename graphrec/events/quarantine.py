@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from graphrec.durable import sync
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -75,7 +77,7 @@ class Quarantine:
                 temporary.replace(path)
             else:
                 path.unlink(missing_ok=True)
-            _fsync_directory(self._directory)
+            sync(self._directory)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -111,11 +113,3 @@ class Quarantine:
     def count(self) -> int:
         """Count the rows that are kept."""
         return sum(1 for _ in self.rejections())
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,6 +7,7 @@ users and items are dense, start at 0, follow the order of first appearance in t
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
@@ -190,6 +191,11 @@ class EventStore:
         while len(columns := self.read(after, chunk, end)):
             after = int(columns.offsets[-1])
             yield columns
+
+    def stretch(self, after: int, until: int) -> EventColumns:
+        """Read a stretch of the log whole, as `scan` reads it."""
+        chunks = list(self.scan(after, until)) or [self.read(after, limit=0)]
+        return EventColumns(*(np.concatenate([getattr(c, f.name) for c in chunks]) for f in fields(EventColumns)))
 
     def upsert_items(self, items: Iterable[Item]) -> Upserted:
         """Write what is new in some items as versions of the catalogue; durable when this returns."""

@@ -124,7 +124,7 @@ class Retriever:
         if self.propagation is not None:
             if texts is not None:
                 self._texts[numbers] = texts
-            self._index_rows(np.unique(self.propagation.change_items(self.graph, numbers, features)))
+            self._index_rows(self.propagation.change_items(self.graph, numbers, features))
 
     def drain(self, visits: int | None = None) -> None:
         """Have users send what they hold back from their items, the most first, walking so many edges, all if None."""
@@ -133,7 +133,7 @@ class Retriever:
 
     def show(self, numbers: Int32) -> None:
         """Bring the index up to items whose vectors somebody else has moved: a scrubber that repaired sums."""
-        self._index_rows(np.unique(numbers))
+        self._index_rows(numbers)
 
     def load(self, users: Int32, items: Int32, weights: Float64, timestamps: Int64) -> None:
         """Take many events in at once and form everything anew; arguments as of `apply`."""

@@ -64,8 +64,7 @@ def train_adapted(
     encoded = time.process_time()
     trained = fit(log, vectors.astype(np.float32), config, progress)
     learned = trained.learned(vectors, known.offset, found.update)
-    renewed = LiveState(config, store, encode, learned, catalogue_offset=known.catalogue_offset)
-    renewed.refresh(progress)
+    renewed = LiveState.derived(config, store, encode, learned, known.catalogue_offset, progress)
     seconds = {"text adapter": adapted - started, "texts": encoded - adapted, **trained.seconds}
     ranks = {"before": found.before, "after": found.after, "steps": found.steps}
     return renewed, {"cpu_seconds": seconds, "text_adapter": ranks}

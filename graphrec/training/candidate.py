@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphrec.errors import NotTrainedError
-from graphrec.events.interactions import Interactions
 from graphrec.events.part_of_log import PartOfLog
 from graphrec.live_state import LiveState
 from graphrec.training.batch_checks import REJECT
 from graphrec.training.gate import GateReport, judge
 from graphrec.training.panels import answers_of
+from graphrec.training.trainer import interactions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graphrec.config import Config
+    from graphrec.events.interactions import Interactions
     from graphrec.events.store import EventStore
     from graphrec.learned import Learned
     from graphrec.live_state import Encode, Known
@@ -48,13 +49,8 @@ class Candidate:
 
 def arrivals(store: EventStore, state: LiveState, known: Known) -> tuple[Interactions, Int64]:
     """Every event that a state had absorbed at one moment, in the order of arrival, and their offsets."""
-    chunks = list(store.scan(0, known.offset))
-    users, items, kinds, times, offsets = (
-        np.concatenate([getattr(chunk, name) for chunk in chunks] or [np.zeros(0, np.int32)])
-        for name in ("users", "items", "kinds", "timestamps", "offsets")
-    )
-    sizes, names = (known.n_users, known.n_items), tuple(store.kinds())
-    return Interactions(users, items, times, state.kind_weights()[kinds], *sizes, kinds, names), offsets
+    log = store.stretch(0, known.offset)
+    return interactions_of(log, state, store, known), log.offsets
 
 
 def propose(
@@ -111,6 +107,4 @@ def _copy(
 ) -> LiveState:
     """A second state of the same model, derived from the first event of a store on."""
     learned = replace(learned, texts=known.texts)
-    copy = LiveState(config, store, encode, learned, catalogue_offset=known.catalogue_offset)
-    copy.refresh(progress)
-    return copy
+    return LiveState.derived(config, store, encode, learned, known.catalogue_offset, progress)

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from graphrec.events.part_of_log import PartOfLog
 from graphrec.live_state import LiveState
 from graphrec.training.updater import update
@@ -19,6 +17,7 @@ from graphrec.training.updater import update
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from graphrec.events.store import EventStore
@@ -58,12 +57,8 @@ def stretches(
 def stretches_of(state: LiveState, store: EventStore) -> list[Stretch]:
     """The stretches of a store's log that the model of a state is to learn from next."""
     known, learned = state.known(), state.learned
-    chunks = list(store.scan(0, known.offset))
-    offsets, timestamps = (
-        np.concatenate([getattr(chunk, name) for chunk in chunks] or [np.zeros(0, np.int64)])
-        for name in ("offsets", "timestamps")
-    )
-    return stretches(offsets, timestamps, 0 if learned is None else learned.until, state.config.trigger)
+    log = store.stretch(0, known.offset)
+    return stretches(log.offsets, log.timestamps, 0 if learned is None else learned.until, state.config.trigger)
 
 
 def update_in_steps(
@@ -77,8 +72,7 @@ def update_in_steps(
     learned, metrics = replace(state.learned, texts=known.texts), []
     for step in steps:
         part = PartOfLog(store, 0, step.until)
-        then = LiveState(state.config, part, encode, learned, catalogue_offset=known.catalogue_offset)
-        then.refresh()
+        then = LiveState.derived(state.config, part, encode, learned, known.catalogue_offset, None)
         made, found = update(then, part, encode, progress)
         assert made.learned is not None
         learned = made.learned

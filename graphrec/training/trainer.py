@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphrec.embedding.node_features import FeatureMap
-from graphrec.embedding.spectral import normalised, spectral_basis
+from graphrec.embedding.spectral import SpectralBasis, normalised, spectral_basis
 from graphrec.errors import InputError
 from graphrec.events.interactions import Interactions
 from graphrec.learned import Learned
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from graphrec.embedding.embedding_model import EmbeddingModel
     from graphrec.embedding.low_rank import LowRankUpdate
     from graphrec.embedding.moments import Moments
-    from graphrec.embedding.spectral import SpectralBasis
+    from graphrec.events.event import EventColumns
     from graphrec.events.store import EventStore
     from graphrec.live_state import Encode, Known
     from graphrec.ranking.ranker import Ranker
@@ -85,6 +85,19 @@ class Trained:
             adapter,
         )
 
+    @classmethod
+    def of(cls, learned: Learned) -> Trained:
+        """What `learned` was made of."""
+        return cls(
+            learned.model,
+            SpectralBasis(learned.basis_users, learned.basis_items, learned.basis_values),
+            learned.choices,
+            learned.ranker,
+            learned.session_ranker,
+            learned.cold,
+            learned.moments,
+        )
+
 
 def train(state: LiveState, store: EventStore, encode: Encode, progress: Progress) -> tuple[LiveState, dict[str, Any]]:
     """Train on everything a state knows; returns the new state, derived from the log's first event on, and metrics.
@@ -98,8 +111,7 @@ def train(state: LiveState, store: EventStore, encode: Encode, progress: Progres
     texts = state.all_text_vectors(known.n_items, adapted=adapter is not None).astype(state.config.generations.texts)
     trained = fit(log, texts.astype(np.float32), state.config, progress)  # learned from what will be asked
     learned = trained.learned(texts, known.offset, adapter)
-    renewed = LiveState(state.config, store, encode, learned, catalogue_offset=known.catalogue_offset)
-    renewed.refresh(progress)
+    renewed = LiveState.derived(state.config, store, encode, learned, known.catalogue_offset, progress)
     return renewed, {
         "cpu_seconds": trained.seconds,
         "ranking_head": trained.ranker is not None,
@@ -115,15 +127,16 @@ def log_of(state: LiveState, store: EventStore) -> Interactions:
 
 def log_between(state: LiveState, store: EventStore, known: Known, after: int, until: int) -> Interactions:
     """The events with offsets from `after` + 1 to `until`, of the nodes known then; as `log_of` otherwise."""
-    chunks = list(store.scan(after, until))
-    if not chunks:
+    log = store.stretch(after, until)
+    if not len(log):
         raise InputError("there is nothing to learn from", got="an empty log", way_out="graphrec ingest first")
-    users, items, kinds, times = (
-        np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in ("users", "items", "kinds", "timestamps")
-    )
-    weights = state.kind_weights()[kinds]
-    names = tuple(store.kinds())
-    return Interactions(users, items, times, weights, known.n_users, known.n_items, kinds, names).by_time()
+    return interactions_of(log, state, store, known).by_time()
+
+
+def interactions_of(log: EventColumns, state: LiveState, store: EventStore, known: Known) -> Interactions:
+    """Events of a store as they count in a state, of the nodes known then, in the order of arrival."""
+    weights, names = state.kind_weights()[log.kinds], tuple(store.kinds())
+    return Interactions(log.users, log.items, log.timestamps, weights, known.n_users, known.n_items, log.kinds, names)
 
 
 def fit(log: Interactions, texts: Float32, config: Config, progress: Progress) -> Trained:

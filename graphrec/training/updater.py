@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from graphrec.config import Config
     from graphrec.events.interactions import Interactions
     from graphrec.events.store import EventStore
-    from graphrec.learned import Learned
     from graphrec.live_state import Encode
     from graphrec.retrieval.cold_items import ColdModel
 
@@ -60,10 +59,9 @@ def update(state: LiveState, store: EventStore, encode: Encode, progress: Progre
         )
     old = log_between(state, store, known, 0, since)
     new = log_between(state, store, known, since, known.offset)
-    updated = continued(_trained(state.learned), old, new, known.texts.astype(np.float32), state.config, progress)
+    updated = continued(Trained.of(state.learned), old, new, known.texts.astype(np.float32), state.config, progress)
     learned = updated.learned(known.texts, known.offset, state.adapter)
-    renewed = LiveState(state.config, store, encode, learned, catalogue_offset=known.catalogue_offset)
-    renewed.refresh(progress)
+    renewed = LiveState.derived(state.config, store, encode, learned, known.catalogue_offset, progress)
     return renewed, {
         "cpu_seconds": updated.seconds,
         "events": len(new),
@@ -161,15 +159,3 @@ def _for_all(parent: Trained, n_users: int, n_items: int) -> Trained:
         parent.basis.values,
     )
     return replace(parent, basis=basis)
-
-
-def _trained(learned: Learned) -> Trained:
-    return Trained(
-        learned.model,
-        SpectralBasis(learned.basis_users, learned.basis_items, learned.basis_values),
-        learned.choices,
-        learned.ranker,
-        learned.session_ranker,
-        learned.cold,
-        learned.moments,
-    )

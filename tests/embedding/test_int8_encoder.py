@@ -14,7 +14,7 @@ from graphrec.embedding import int8_model
 from graphrec.embedding.text_cache import TextCache, encode_cached
 from graphrec.embedding.text_encoder import TextEncoder
 from graphrec.errors import DependencyError, ModelError
-from graphrec.live_state import text_model
+from graphrec.learned import text_model
 
 COLOURS, THINGS = (
     ("red", "blue", "green", "white"),

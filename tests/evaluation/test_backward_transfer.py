@@ -11,7 +11,6 @@ from graphrec.config import Config
 from graphrec.embedding.graphsage import SageWeights
 from graphrec.embedding.spectral import SpectralBasis, cholesky_qr
 from graphrec.evaluation.backward_transfer import Panel
-from graphrec.events.interactions import Interactions
 from graphrec.training.trainer import Trained, fit
 
 CONFIG = Config(
@@ -21,14 +20,6 @@ CONFIG = Config(
     training={"steps": 60, "batch_size": 128, "slice_share": 0.2, "ranker_seeds": 1},
 )
 NO_TEXTS = np.zeros((40, 0), np.float32)
-
-
-@pytest.fixture(scope="module")
-def log(world) -> Interactions:
-    users = np.array([int(event.user[1:]) for event in world.events], np.int32)
-    items = np.array([int(event.item[1:]) for event in world.events], np.int32)
-    times = np.array([event.microseconds for event in world.events])
-    return Interactions(users, items, times, np.ones(len(users)), 60, 40).by_time()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from graphrec.config import Config
 from graphrec.errors import NotTrainedError
 from graphrec.evaluation import updated_graphrec
 from graphrec.evaluation.updated_graphrec import StaleGraphrec, UpdatedGraphrec
-from graphrec.events.interactions import Interactions
 
 CONFIG = Config(
     embedding={"spectral_dimensions": 8, "text_dimensions": 0, "hidden_dimensions": 16, "dimensions": 8},
@@ -22,14 +21,6 @@ NO_TEXTS = np.zeros((40, 0), np.float32)
 
 def nothing(*step: object) -> None:
     """No progress is shown."""
-
-
-@pytest.fixture(scope="module")
-def log(world) -> Interactions:
-    users = np.array([int(event.user[1:]) for event in world.events], np.int32)
-    items = np.array([int(event.item[1:]) for event in world.events], np.int32)
-    times = np.array([event.microseconds for event in world.events])
-    return Interactions(users, items, times, np.ones(len(users)), 60, 40).by_time()
 
 
 @pytest.fixture(scope="module")
