@@ -134,8 +134,8 @@ class OpenWorkspace:
         self._state, self._pointer, self._half_applied = state, pointer, False
 
     @contextmanager
-    def _reading(self) -> Iterator[LiveState]:
-        """The live state, which nobody changes meanwhile."""
+    def reading(self) -> Iterator[LiveState]:
+        """Hold the live state still, for more than one look at it; its writer waits, so not for long."""
         state = self._state
         with state.turns.reading():
             yield state
@@ -186,19 +186,19 @@ class OpenWorkspace:
         """The live graph for PyTorch Geometric, by node number; items carry their features once there is a model."""
         from graphrec.graph.export import to_pyg
 
-        with self._reading() as state:
+        with self.reading() as state:
             return to_pyg(state.retriever.graph, None if state.learned is None else state.item_features())
 
     def to_networkx(self, node_limit: int | None = None) -> nx.Graph[tuple[str, str]]:
         """The live graph for networkx, nodes ("user", id) and ("item", id); `node_limit` keeps the best connected."""
         from graphrec.graph.export import to_networkx
 
-        with self._reading() as state:
+        with self.reading() as state:
             return to_networkx(state.retriever.graph, state.users, state.items, node_limit)
 
     def title(self, item: str) -> str:
         """What the catalogue calls an item; empty where it does not. Raises UnknownItemError."""
-        with self._reading() as state:
+        with self.reading() as state:
             return state.catalogue.title(item_number(state, item))
 
     def log(self) -> Interactions:
@@ -216,7 +216,7 @@ class OpenWorkspace:
 
     def item_vectors(self) -> tuple[list[str], Float32]:
         """All item ids and their GraphSAGE vectors of length one, float32 (n, d), a copy; raises NotTrainedError."""
-        with self._reading() as state:
+        with self.reading() as state:
             return list(state.items), unit_item_vectors(state)
 
     def user_vector(self, user: str) -> Float32:
@@ -224,7 +224,7 @@ class OpenWorkspace:
 
         Raises NotTrainedError.
         """
-        with self._reading() as state:
+        with self.reading() as state:
             if state.learned is None:
                 raise not_trained()
             query = state.retriever.query(user_number(state, user))
@@ -235,13 +235,13 @@ class OpenWorkspace:
 
     def state_digest(self) -> str:
         """SHA-256 over vocabulary, graph, catalogue and generation; see `graphrec.digest`."""
-        with self._reading() as state:
+        with self.reading() as state:
             generation = "none" if state.manifest is None else state.manifest.digest
             return state_digest(state.users, state.items, state.retriever.graph, state.catalogue, generation)
 
     def status(self) -> Status:
         """Counts, time span, the live generation and what came since."""
-        with self._reading() as state:
+        with self.reading() as state:
             counts, span, live = self._store.counts(), self._store.time_span, state.manifest
             return Status(
                 directory=str(self.workspace.directory),

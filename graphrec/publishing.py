@@ -137,7 +137,7 @@ class Publishing(OpenWorkspace):
         started, cpu = time.perf_counter(), time.process_time()
         with self._making_one():
             self.refresh()
-            with self._reading() as state:
+            with self.reading() as state:
                 before = state.manifest
                 if before is None:
                     raise not_trained()

@@ -115,7 +115,7 @@ class Recommender(Publishing):
         answer only. Raises InputError for k below one or a kind that is not configured.
         """
         _check_k(k)
-        with self._reading() as state:
+        with self.reading() as state:
             row, cold = user_number(state, user), state.cold
             retriever = _beside(state, row, session)
             if retriever is not state.retriever and cold is not None:
@@ -162,7 +162,7 @@ class Recommender(Publishing):
     def trending(self, k: int = 10, *, exclude: Sequence[str] = ()) -> Recommendations:
         """The k items with the most recent events, and how many, older ones counting less; raises InputError."""
         _check_k(k)
-        with self._reading() as state:
+        with self.reading() as state:
             numbers = state.retriever.popular(k, _hidden(state, exclude))
             counts = state.retriever.recent.counts()[numbers].astype(np.float32)
             return _list(state, None, _plain(state, numbers, counts, (SOURCES[POPULAR],)), personal=False)
@@ -171,7 +171,7 @@ class Recommender(Publishing):
         """What is known of a user, with the newest items; an unknown user's is empty. Raises InputError."""
         _check_k(limit)
         attributes = self._store.user_attributes(user) if user in self.users else {}
-        with self._reading() as state:
+        with self.reading() as state:
             row, retriever = user_number(state, user), state.retriever
             if row >= retriever.graph.n_users:
                 return Profile(user, False, {}, 0, (), False, generation_of(state), state.offset)
@@ -191,7 +191,7 @@ class Recommender(Publishing):
 
     def describe(self, item: str) -> Described:
         """What the catalogue says of an item; raises UnknownItemError."""
-        with self._reading() as state:
+        with self.reading() as state:
             number = item_number(state, item)
             content = state.catalogue.get(number) or Item(item)
             return Described(
@@ -209,7 +209,7 @@ class Recommender(Publishing):
         Raises UnknownItemError, NotTrainedError.
         """
         _check_k(k)
-        with self._reading() as state:
+        with self.reading() as state:
             number = np.array([item_number(state, item)], np.int32)
             if state.retriever.index is None:
                 raise not_trained()
@@ -229,7 +229,7 @@ class Recommender(Publishing):
             raise InputError("there is nothing to search for", expected="a text", got=repr(text))
         adapter = self._state.adapter
         question = self._encoder_with(adapter).encode([text])[0]  # before the turn: it takes longer than all the rest
-        with self._reading() as state:
+        with self.reading() as state:
             if state.adapter is not adapter:  # a generation has taken the other's place meanwhile
                 question = self._encoder_with(state.adapter).encode([text])[0]
             texts = self._texts_of(state)
@@ -257,7 +257,7 @@ class Recommender(Publishing):
 
     def explain(self, user: str, item: str) -> Explanation:
         """Why an item suits a user, in paths of the graph; raises UnknownItemError."""
-        with self._reading() as state:
+        with self.reading() as state:
             number, row, retriever = item_number(state, item), user_number(state, user), state.retriever
             query = retriever.query(row)
             cosine = None

@@ -140,7 +140,7 @@ def test_questions_run_beside_it_and_see_whole_slices(shop: Path, world, monkeyp
 
         def ask() -> None:
             while not done.is_set():
-                with recommender._reading() as state:
+                with recommender.reading() as state:
                     seen = [len(state.retriever.seen(state.users.number(user))) for user in ("a", "b")]
                     time.sleep(0)
                     again = [len(state.retriever.seen(state.users.number(user))) for user in ("a", "b")]

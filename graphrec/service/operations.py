@@ -106,7 +106,8 @@ def routes(running: Running) -> APIRouter:
         """The users with the most items."""
 
         def ids() -> list[str]:
-            lengths = shop.graph.arrays.user_length[: shop.graph.n_users].astype(np.float32)
+            with shop.reading() as state:
+                lengths = state.retriever.graph.user_degree.astype(np.float32)
             best = largest(lengths, min(k, len(lengths)))
             return shop.users.keys(best[lengths[best] > 0])
 

@@ -52,10 +52,15 @@ class Prequential:
     def ask(self, user: str, item: str, offset: int) -> None:
         """Ask for one event; it counts only where the list knows the log up to that offset and no further."""
         shop = self._recommender
-        row, number = shop.users.number(user), shop.items.number(item)
-        if row is None or number is None or not shop.retriever.has_history(row) or number in shop.retriever.seen(row):
+        with shop.reading() as state:
+            row, number = state.users.number(user), state.items.number(item)
+            if row is None or number is None or not state.retriever.has_history(row):
+                return
+            seen = state.retriever.seen(row)
+            known = state.items.keys(seen)
+        if number in seen:
             return
-        popular = shop.trending(K, exclude=shop.items.keys(shop.retriever.seen(row))).ids()
+        popular = shop.trending(K, exclude=known).ids()
         found = shop.recommend(user, K, reasons=False)
         if found.offset != offset:  # so none of what was asked before it knew more either
             return
