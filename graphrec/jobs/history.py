@@ -64,21 +64,31 @@ class History:
         """Write a run down, at its beginning and at its end."""
         self._log.append(asdict(run))
 
-    def runs(self, current: str | None = None) -> list[Run]:
-        """Every run, oldest first; without an end and other than the `current` one = abandoned."""
-        found = {run.id: run for run in self._rows()}  # the end of a run comes after its beginning
+    def runs(self, abandoned: Collection[str] | None = None) -> list[Run]:
+        """Every run, oldest first; `abandoned` are those of the ones without an end that nobody is at, None = all."""
         gone = "the process ended before the job did"
         return [
-            replace(run, outcome=ABANDONED, error=gone) if run.outcome == RUNNING and run.id != current else run
-            for run in sorted(found.values(), key=lambda run: run.begun)
+            replace(run, outcome=ABANDONED, error=gone)
+            if run.outcome == RUNNING and (abandoned is None or run.id in abandoned)
+            else run
+            for run in self._newest()
         ]
+
+    def unended(self) -> set[str]:
+        """Runs without an end."""
+        return {run.id for run in self._newest() if run.outcome == RUNNING}
 
     def close_abandoned(self) -> None:
         """Write the end of every run that has none; for the one process that may run jobs, when it runs none."""
-        ended = {run.id for run in self._rows() if run.outcome != RUNNING}
+        unended = self.unended()
         for run in self.runs():
-            if run.id not in ended:
+            if run.id in unended:
                 self.note(run)
+
+    def _newest(self) -> list[Run]:
+        """What is known of every run, oldest first."""
+        found = {run.id: run for run in self._rows()}  # the end of a run comes after its beginning
+        return sorted(found.values(), key=lambda run: run.begun)
 
     def _rows(self) -> Iterator[Run]:
         for row in self._log.rows():

@@ -142,8 +142,8 @@ class JobRunner:
             pid=os.getpid(),
             host=socket.gethostname(),
         )
+        self._place.note(due.job, run.id)  # before the row: a run that nobody is at counts as abandoned
         self._history.note(run)
-        self._place.note(due.job, run.id)
         started, cpu = time.perf_counter(), time.process_time()
         try:
             done = self._jobs[due.job](self.workspace, self._open_recommender)
@@ -198,9 +198,11 @@ class JobRunner:
 
 def history_of(directory: Path) -> tuple[list[Run], Owner | None]:
     """The runs of a workspace, oldest first, and who is at a job, or died there."""
+    history = History(directory / FOLDER)
+    unended = history.unended()  # before the owner: a run that begins meanwhile is nobody's who has left
     owner = OwnedLock(directory / FOLDER, "running").owner()
-    current = None if owner is None or owner.state == "gone" else owner.run
-    return History(directory / FOLDER).runs(current), owner
+    at_work = set() if owner is None or owner.state == "gone" else {owner.run}
+    return history.runs(unended - at_work), owner
 
 
 def _named(job: str, schedule: Schedule) -> str:

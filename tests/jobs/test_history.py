@@ -26,12 +26,12 @@ def test_a_run_without_an_end_was_abandoned_unless_somebody_is_at_it(tmp_path: P
     history.note(first)
     history.note(replace(first, outcome=DONE, seconds=2.0, generation=7))
     history.note(second)
-    assert [(each.outcome, each.generation) for each in history.runs("r2")] == [(DONE, 7), (RUNNING, None)]
+    assert [(each.outcome, each.generation) for each in history.runs(())] == [(DONE, 7), (RUNNING, None)]
     assert [each.outcome for each in history.runs()] == [DONE, ABANDONED]
     assert "before the job did" in history.runs()[1].error
     history.close_abandoned()
     history.close_abandoned()
-    assert [each.outcome for each in history.runs("r2")] == [DONE, ABANDONED]
+    assert [each.outcome for each in history.runs(())] == [DONE, ABANDONED]
     assert len((tmp_path / "jobs.jsonl").read_text().splitlines()) == 4
 
 

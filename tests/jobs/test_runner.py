@@ -14,7 +14,8 @@ import pytest
 
 from graphrec.errors import ConfigError, InputError
 from graphrec.generation import Generations
-from graphrec.jobs.history import ABANDONED, DONE, FAILED, SKIPPED, History
+from graphrec.jobs.history import ABANDONED, DONE, FAILED, RUNNING, SKIPPED, History
+from graphrec.jobs.owned_lock import OwnedLock
 from graphrec.jobs.runner import JobRunner, history_of
 from graphrec.jobs.work import Done
 from graphrec.operation_settings import ScheduleSettings
@@ -320,6 +321,28 @@ def test_prune_deletes_what_nobody_needs(untidy: Path, clock: Clock, days: int, 
         assert not (untidy / "generations" / "writing-000009-1").exists()
         recommender.refresh()
         assert recommender.state_digest() == digest
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_run_that_begins_or_ends_while_somebody_looks_was_not_abandoned(
+    empty: Workspace, clock: Clock, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    jobs = Jobs("rebuild")
+    with runner_of(empty, clock, jobs, rebuild="every hour") as runner:
+        runner.run_now("rebuild")
+    file = empty.directory / "jobs" / "jobs.jsonl"
+    begun, ended = file.read_text().splitlines(keepends=True)
+    file.write_text(begun if ends else "")
+
+    def nobody(place: OwnedLock) -> None:
+        with file.open("a") as log:
+            log.write(ended if ends else begun)
+
+    monkeypatch.setattr(OwnedLock, "owner", nobody)
+    assert [run.outcome for run in history_of(empty.directory)[0]] == [DONE if ends else RUNNING]
+    file.write_text(begun)
+    monkeypatch.setattr(OwnedLock, "owner", lambda place: None)
+    assert [run.outcome for run in history_of(empty.directory)[0]] == [ABANDONED]
 
 
 def test_a_crash_shows_as_abandoned_and_is_closed_by_who_runs_next(empty: Workspace, clock: Clock) -> None:
