@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -296,12 +296,14 @@ class Generations:
     def rollback(self, to: int | None = None) -> Manifest:
         """Return to an older generation, by default the newest good one before the live one; set aside what is newer.
 
-        Nothing opens those set aside, not even when all others are damaged, and their numbers are not given again.
-        Raises GenerationError when there is nothing older, or the one asked for is not older, missing or damaged.
+        Before a live snapshot is what was before its origin, which answers as it does. Nothing opens those set aside,
+        not even when all others are damaged, and their numbers are not given again. Raises GenerationError when there
+        is nothing older, or the one asked for is not older, missing or damaged.
         """
         live = self.current()
         older = [number for number in self.numbers() if live is not None and number < live]
         if to is None:
+            older = [number for number in older if number < self._origin(live)]
             generation = next((found for number in reversed(older) if (found := self._usable(number))), None)
         elif to in older:
             generation = self.load(to)
@@ -320,6 +322,13 @@ class Generations:
                 (self.directory / f"{number:06d}" / SET_ASIDE).write_text("rolled back\n", encoding="ascii")
         self.point_to(target)  # last: until then the live one is opened, set aside or not
         return generation.manifest
+
+    def _origin(self, number: int | None) -> int:
+        """The generation that a snapshot, or a snapshot of a snapshot, is of; of others the number itself."""
+        with suppress(GenerationError):
+            while number is not None and (manifest := self.manifest(number)).made_by == "snapshot":
+                number = manifest.parent
+        return number or 0
 
     def _usable(self, number: int) -> Generation | None:
         """A generation, unless it is set aside or damaged."""

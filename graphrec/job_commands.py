@@ -30,6 +30,9 @@ def schedule(
     update: Annotated[
         str | None, typer.Option(help='When to go on from the live weights: "every 50000 events".')
     ] = None,
+    learn: Annotated[
+        str | None, typer.Option(help='When to look whether [trigger] calls for either: "every 15 minutes".')
+    ] = None,
     rebuild: Annotated[str | None, typer.Option(help='When to form graph and index anew, like "0 3 * * *".')] = None,
     snapshot: Annotated[str | None, typer.Option(help='When to publish the present state: "every 6 hours".')] = None,
     prune: Annotated[str | None, typer.Option(help="When to delete what is old.")] = None,
@@ -50,7 +53,7 @@ def schedule(
     from graphrec.workspace import Workspace
 
     opened = Workspace(workspace)
-    given = {"train": train, "update": update, "rebuild": rebuild, "snapshot": snapshot, "prune": prune}
+    given = {"train": train, "update": update, "learn": learn, "rebuild": rebuild, "snapshot": snapshot, "prune": prune}
     options = given | {"time_zone": time_zone, "jitter_seconds": jitter}
     changes = {name: value for name, value in options.items() if value is not None}
     settings = opened.config.schedule.model_copy(update=changes)

@@ -72,6 +72,7 @@ class ScheduleSettings(Stage):
 
     train: str = Field(default="", description="everything from scratch")
     update: str = Field(default="", description="on from the live weights")
+    learn: str = Field(default="", description="looks whether [trigger] calls for an update or a training, and does it")
     rebuild: str = Field(default="", description="graph, vectors and index from the log, with the live weights")
     snapshot: str = Field(default="", description="the present state as a generation, so that opening is quick")
     prune: str = Field(default="", description="deletes old generations and old quarantine files")

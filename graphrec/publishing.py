@@ -69,6 +69,7 @@ class Publishing(OpenWorkspace):
             first = self._publish(made_by, lambda: maker(self._state, self._store, self._encode, self._tell))
             return Proposal(PUBLISH, first.generation, made_by, (), None, *took())
         with self._making_one():
+            offset = self._state.offset
             found = propose(self._state, self._store, self._encode, maker, self._tell, after=after)
             verdict, reasons, number = found.report.verdict, found.report.reasons, None
             if verdict == PUBLISH and self._generations.current() != live.number:
@@ -79,6 +80,7 @@ class Publishing(OpenWorkspace):
                 if not aside:
                     self._answer_from(found.state)
             row = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "verdict": verdict, "generation": number}
+            row["offset"] = offset
             report = found.report.to_dict() | {"verdict": verdict, "reasons": reasons}
             self.gate_log.append(row | {"made_by": made_by, "parent": live.number, "report": report})
         self.refresh()

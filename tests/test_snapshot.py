@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphrec.errors import BusyError, NotTrainedError
+from graphrec.errors import BusyError, GenerationError, NotTrainedError
 from graphrec.events.event import Event, table_of
 from graphrec.follower import Follower
 from graphrec.generation import Generations
@@ -53,6 +53,23 @@ def test_a_snapshot_takes_the_place_of_the_one_before(shop: Path, world) -> None
         recommender.ingest(world.events[850:])
         recommender.snapshot()
         assert Generations(shop).numbers() == [1, 4, 5, 6]
+
+
+def test_who_rolls_back_from_a_snapshot_gets_the_model_before_its_own(shop: Path, world) -> None:
+    with Recommender.open(shop) as recommender:
+        recommender.ingest(world.events[700:750])
+        recommender.train()
+        first = {user: recommender.recommend(user, 5).ids() for user in recommender.users}
+        recommender.ingest(world.events[750:])
+        recommender.snapshot()
+        assert recommender.rollback().number == 1  # 2 would answer as 3 does
+        assert {user: recommender.recommend(user, 5).ids() for user in recommender.users} != first
+    with Recommender.open(shop) as recommender:
+        recommender.ingest([Event("newcomer", "brand new", timestamp=LATE)])
+        recommender.snapshot()
+        with pytest.raises(GenerationError, match="no such generation"):
+            recommender.rollback()  # its origin is the first of all
+        assert recommender.rollback(1).number == 1
 
 
 def test_a_changed_title_is_new(shop: Path) -> None:

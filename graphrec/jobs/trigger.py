@@ -1,7 +1,8 @@
 """What is due, and why: a pure function of facts, settings and the clock.
 
 New events call for an update. Drift and age call for one earlier: the mix of kinds, the vectors, the quality of the
-answers, the days since. Two are never made closer together than `min_hours`.
+answers, the days since. Two are never made closer together than `min_hours`, and what the gate refused is not made
+again of the same events.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from graphrec.training.batch_checks import PUBLISH
 from graphrec.training.drift import Facts, measured
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 TRAIN, UPDATE = "train", "update"
 FROM_SCRATCH = (TRAIN, "adapt-text")
+NEW_WEIGHTS = (*FROM_SCRATCH, UPDATE)
 DAY = 86_400_000_000  # microseconds
 
 
@@ -39,7 +42,8 @@ def what_is_due(facts: Facts, settings: TriggerSettings, now: datetime) -> list[
     """Jobs and reasons, the most urgent first; empty when there is nothing to do."""
     if facts.generation is None:
         return [Due(TRAIN, f"no generation yet, {facts.events} events")] if facts.events else []
-    if not facts.new_events:
+    untried = facts.new_events - facts.tried
+    if not untried:
         return []
     reasons = []
     if settings.train_days and facts.trained is not None:
@@ -47,15 +51,15 @@ def what_is_due(facts: Facts, settings: TriggerSettings, now: datetime) -> list[
         if days >= settings.train_days:
             reasons.append((TRAIN, f"trained from scratch {days:.1f} days ago, due after {settings.train_days:g}"))
     every = settings.micro_batch if settings.mode == "online" else settings.events
-    if facts.new_events >= every:
-        reasons.append((UPDATE, f"{facts.new_events} new events, due every {every}"))
+    if untried >= every:
+        reasons.append((UPDATE, f"{untried} new events, due every {every}"))
     if settings.age_days and facts.made is not None:
         days = (now - facts.made) / timedelta(days=1)
         if days >= settings.age_days:
             reasons.append(
                 (UPDATE, f"generation {facts.generation} is {days:.1f} days old, at most {settings.age_days:g}")
             )
-    if facts.new_events >= settings.least_events:
+    if untried >= settings.least_events:
         reasons += [(UPDATE, reason) for reason in _drifts(facts, settings)]
     earliest = None
     if facts.attempted is not None:
@@ -81,8 +85,10 @@ def _drifts(facts: Facts, settings: TriggerSettings) -> list[str]:
 def facts_of(recommender: Recommender, *, measure: bool = True) -> Facts:
     """What `what_is_due` reads, of an open workspace; without `measure` no drift, which takes some seconds."""
     status, manifests = recommender.status(), recommender.manifests()
-    attempts = [manifest.created for manifest in manifests]
-    attempts += [row["at"] for row in (recommender.gate_log.last(),) if row is not None]
+    attempts = [manifest.created for manifest in manifests if manifest.made_by in NEW_WEIGHTS]
+    proposed = recommender.gate_log.last() or {}
+    attempts += [proposed["at"]] if proposed else []
+    learned = status.offset - status.events_since
     facts = Facts(
         generation=status.generation,
         events=status.events,
@@ -90,6 +96,7 @@ def facts_of(recommender: Recommender, *, measure: bool = True) -> Facts:
         made=_moment(status.generation_made),
         trained=_moment(max((m.created for m in manifests if m.made_by in FROM_SCRATCH), default=None)),
         attempted=max((datetime.fromisoformat(moment) for moment in attempts), default=None),
+        tried=max(proposed.get("offset", 0) - learned, 0) if proposed.get("verdict") != PUBLISH else 0,
     )
     if not measure or facts.generation is None:
         return facts

@@ -1,4 +1,4 @@
-"""What each job does, the strongest first: one that is done has also done what those after it would have."""
+"""What each job does, the strongest first: a generation made by one is as good as one made by a weaker one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from graphrec.backup import STAGING
 from graphrec.generation import Generations
+from graphrec.jobs.trigger import due_now
 
 if TYPE_CHECKING:
     from graphrec.recommender import Recommender
     from graphrec.workspace import Workspace
 
-TRAIN, UPDATE, REBUILD, SNAPSHOT, PRUNE = "train", "update", "rebuild", "snapshot", "prune"
-JOBS = (TRAIN, UPDATE, REBUILD, SNAPSHOT, PRUNE)
+TRAIN, UPDATE, LEARN, REBUILD, SNAPSHOT, PRUNE = "train", "update", "learn", "rebuild", "snapshot", "prune"
+JOBS = (TRAIN, UPDATE, LEARN, REBUILD, SNAPSHOT, PRUNE)
+_MAKING = (TRAIN, UPDATE, REBUILD, SNAPSHOT)
 
 _DAY = 86_400.0
 
@@ -36,21 +38,37 @@ Job = Callable[["Workspace", OpenRecommender], Done]
 
 def covering(job: str) -> tuple[str, ...]:
     """The jobs that do what this one does, and maybe more."""
-    return (PRUNE,) if job == PRUNE else JOBS[: JOBS.index(job) + 1]
+    return _MAKING[: _MAKING.index(job) + 1] if job in _MAKING else (job,)
 
 
 def all_jobs() -> dict[str, Job]:
     """Every job by its name."""
-    return {job: _making(job) for job in (TRAIN, UPDATE, REBUILD, SNAPSHOT)} | {PRUNE: prune}
+    return {job: _making(job) for job in _MAKING} | {LEARN: learn, PRUNE: prune}
 
 
 def _making(method: str) -> Job:
     def make(workspace: Workspace, open_recommender: OpenRecommender) -> Done:
         with open_recommender() as recommender:
-            report: Any = getattr(recommender, method)()
-        return Done(getattr(report, "generation", None), getattr(report, "verdict", ""))
+            return _made(recommender, method)
 
     return make
+
+
+def _made(recommender: Recommender, method: str) -> Done:
+    report: Any = getattr(recommender, method)()
+    return Done(getattr(report, "generation", None), getattr(report, "verdict", ""))
+
+
+def learn(workspace: Workspace, open_recommender: OpenRecommender) -> Done:
+    """The training or the update that `[trigger]` calls for, if it does."""
+    with open_recommender() as recommender:
+        recommender.refresh()
+        due = next((each for each in due_now(recommender) if each.not_before is None), None)
+        if due is None:
+            return Done(note="nothing calls for it")
+        done = _made(recommender, due.job)
+    told = f"{due.job}: {due.reason}"
+    return Done(done.generation, f"{done.note}, {told}" if done.note else told)
 
 
 def prune(workspace: Workspace, open_recommender: OpenRecommender) -> Done:

@@ -26,7 +26,7 @@ To = Annotated[int | None, Query(ge=1, le=2**31, description="Number of an older
 Since = Annotated[float, Query(ge=0, description="Only what ended after this, seconds since 1970.")]
 Due = Annotated[bool, Query(description="Also what the trigger calls for, for which the log is counted.")]
 Users = Annotated[int, Query(ge=1, le=100)]
-Job = Literal["train", "update", "rebuild", "snapshot", "prune"]
+Job = Literal["train", "update", "learn", "rebuild", "snapshot", "prune"]
 _CANNOT: dict[int | str, dict[str, Any]] = {409: {"description": "There is no such generation, or it is damaged."}}
 
 

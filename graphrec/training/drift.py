@@ -51,7 +51,8 @@ class Facts:
     """Where the live generation stands. Drifts are None where there is nothing to measure them by.
 
     generation: None before the first training. made: when it was made; trained: when the newest one from scratch was;
-    attempted: when a model was last made, published or not. kinds_drift: Jensen-Shannon divergence in bits of the kinds
+    attempted: when a model was last made, published or not; tried: how many of the new events one had that was not
+    published. kinds_drift: Jensen-Shannon divergence in bits of the kinds
     since and before. vector_move: mean of 1 - cosine of the item vectors then and now.
     """
 
@@ -61,6 +62,7 @@ class Facts:
     made: datetime | None = None
     trained: datetime | None = None
     attempted: datetime | None = None
+    tried: int = 0
     kinds_drift: float | None = None
     vector_move: float | None = None
     quality: Quality | None = None

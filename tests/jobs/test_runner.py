@@ -277,6 +277,31 @@ def test_a_bad_schedule_is_refused_at_the_start(empty: Workspace, clock: Clock, 
         runner_of(empty, clock, Jobs("rebuild"), **schedule)
 
 
+def test_learn_does_what_the_trigger_calls_for_and_else_nothing(shop: Path, clock: Clock, world) -> None:
+    settings = shop / "graphrec.toml"
+    settings.write_text(
+        f"{settings.read_text()}\n[trigger]\nevents = 150\nmin_hours = 0\n[schedule]\nlearn = 'every hour'\n"
+    )
+
+    def hour(runner: JobRunner) -> tuple[str, int | None, str]:
+        clock.forward(hours=1)
+        run = runner.run_due()
+        return run.outcome, run.generation, run.note
+
+    with (
+        Recommender.open(shop) as recommender,
+        JobRunner(Workspace(shop), lambda: nullcontext(recommender), clock=clock) as runner,
+    ):
+        runner.run_due()
+        recommender.ingest(world.events[700:800])
+        assert hour(runner) == (DONE, None, "nothing calls for it")
+        recommender.ingest(world.events[800:])
+        outcome, generation, note = hour(runner)
+        assert (outcome, generation, Generations(shop).manifest(2).made_by) == (DONE, 2, "update")
+        assert note == "hold, update: 200 new events, due every 150"
+        assert hour(runner) == (DONE, None, "nothing calls for it")  # held, and nothing has come since
+
+
 def test_settings_come_from_the_file(empty: Workspace, clock: Clock) -> None:
     (empty.directory / "graphrec.toml").write_text('[schedule]\nprune = "0 4 * * *"\njitter_seconds = 60\n')
     with JobRunner(Workspace(empty.directory), nullcontext, jobs=Jobs("prune"), clock=clock) as runner:

@@ -64,6 +64,14 @@ def test_each_fact_alone_makes_it_due_and_says_why(change: dict[str, object], re
     assert due(replace(QUIET, **change)) == [reason]
 
 
+def test_what_was_tried_in_vain_is_tried_again_when_as_much_has_come_anew() -> None:
+    refused = replace(QUIET, new_events=1_400, tried=1_000, kinds_drift=0.2)
+    assert due(replace(refused, new_events=1_000)) == []
+    assert due(replace(refused, new_events=1_050)) == []  # too few for a drift
+    assert due(refused) == ["update: the mix of kinds moved by 0.200 bits, limit 0.05"]
+    assert due(replace(refused, new_events=2_000, kinds_drift=0.0)) == ["update: 1000 new events, due every 1000"]
+
+
 def test_a_drift_of_a_few_events_is_chance() -> None:
     drifted = replace(QUIET, kinds_drift=0.9, new_events=50)
     assert due(drifted) == []
@@ -192,9 +200,26 @@ def test_status_prints_what_is_due_and_why(watched: Path) -> None:
     assert "due                  update: the mix of kinds" in runner.invoke(cli.app, ["status", str(watched)]).stdout
 
 
+def test_a_snapshot_and_a_rebuild_are_no_new_model_for_the_rate_limit(watched: Path) -> None:
+    with Recommender.open(watched) as recommender:
+        before = facts_of(recommender, measure=False)
+        recommender.ingest([Event("u1", "i1", timestamp=1_710_000_000)])
+        recommender.snapshot()
+        recommender.rebuild()
+        assert facts_of(recommender, measure=False).attempted == before.attempted is not None
+        recommender.ingest([Event("u2", "i1", timestamp=1_710_000_001)])
+        recommender.update()
+        assert facts_of(recommender, measure=False).attempted > before.attempted
+
+
 def test_a_rejected_candidate_counts_for_the_rate_limit(watched: Path) -> None:
     with Recommender.open(watched) as recommender:
         recommender.gate_log.append({"at": "2999-01-01T00:00:00+00:00", "verdict": "reject"})
         facts = facts_of(recommender, measure=False)
-    assert facts.attempted is not None
-    assert facts.attempted.year == 2999
+        assert facts.attempted is not None
+        assert (facts.attempted.year, facts.tried) == (2999, 0)
+        recommender.ingest([Event("u1", "i1", timestamp=1_710_000_000)])
+        recommender.gate_log.append({"at": "2999-01-01T00:00:00+00:00", "verdict": "hold", "offset": 701})
+        assert facts_of(recommender, measure=False).tried == 1
+        recommender.gate_log.append({"at": "2999-01-01T00:00:00+00:00", "verdict": "publish", "offset": 701})
+        assert facts_of(recommender, measure=False).tried == 0

@@ -5,7 +5,7 @@ import { Chart } from "./chart.js";
 import { $, confirmed, draw, el, table } from "./dom.js";
 import { bytes, count, moment, plain, seconds, short } from "./words.js";
 
-const JOBS = ["train", "update", "rebuild", "snapshot", "prune"];
+const JOBS = ["train", "update", "learn", "rebuild", "snapshot", "prune"];
 const DRIFT = {
   title: "Drift since the generation",
   series: [{ name: "vector_move", label: "vectors, 1 - cosine" }, { name: "kinds_drift", label: "kinds, bits" }],
