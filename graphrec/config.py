@@ -253,6 +253,9 @@ class UpdateSettings(Stage):
         ge=0,
         description="bound on the turn of the spectral basis under which it is kept; 0 = always moved",
     )
+    mixed_precision: bool = Field(
+        default=True, description="products of its steps in bfloat16, where the processor has them"
+    )
     ranker_epochs: Annotated[int, Field(ge=0)] = Field(
         default=4, description="of the ranking heads on the new lists; 0 = they stay"
     )

@@ -90,6 +90,7 @@ def continued_head(
             settings.ranker_epochs,
             settings.ranker_learning_rate,
             number,
+            mixed=settings.mixed_precision,
         )
         networks.append(network)
         progress(number + 1, len(head.weight1))

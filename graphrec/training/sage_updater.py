@@ -16,6 +16,7 @@ from torch import nn
 
 from graphrec.embedding.graphsage import SageWeights
 from graphrec.training.distillation import Teacher
+from graphrec.training.precision import products
 from graphrec.training.replay import replayed
 from graphrec.training.sage_trainer import (
     DeviceCut,
@@ -123,7 +124,8 @@ def _run(
                 unknown = torch.rand(len(features), 1, generator=generator).to(device) < settings.dropout
                 dropped = torch.where(unknown, estimated, features) if estimated.any() else features
                 around[place] = network.surroundings(dropped, cut.user_mean, cut.item_mean)
-            questions = draw_questions(network, around[place], cut, share, generator)
+            with products(device, mixed=settings.mixed_precision):
+                questions = draw_questions(network, around[place], cut, share, generator)
             loss = cross_entropy(questions, *scale)
             if settings.distil_vectors:
                 loss = loss + settings.distil_vectors * teachers[place].vector_loss(questions, untouched)
