@@ -112,7 +112,8 @@ def save(trained: Trained, file: Path) -> None:
     learned = trained.learned(np.zeros((0, 0), np.float32), 0)
     choices = {"half_life": trained.choices.popularity_half_life_days, **asdict(trained.choices.filter)}
     numbers = np.array([*choices.values(), sum(trained.seconds.values())], np.float64)
-    np.savez(file, **learned.weights(), **learned.arrays(), numbers=numbers, names=np.array(list(choices)))
+    arrays: dict[str, Any] = {**learned.weights(), **learned.arrays()}
+    np.savez(file, **arrays, numbers=numbers, names=np.array(list(choices)))
 
 
 def load(file: Path) -> Trained:
@@ -124,12 +125,15 @@ def load(file: Path) -> Trained:
         return {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
 
     choices = dict(zip(arrays["names"].tolist(), arrays["numbers"].tolist(), strict=False))
-    heads = [Ranker.from_arrays(part(name)) if part(name) else None for name in ("ranker", "session_ranker")]
+    ranker, session_ranker = (
+        Ranker.from_arrays(part(name)) if part(name) else None for name in ("ranker", "session_ranker")
+    )
     return Trained(
         EmbeddingModel.from_arrays(part("model")),
         SpectralBasis(arrays["basis_users"], arrays["basis_items"], arrays["basis_values"]),
         Choices.from_dict({"popularity_half_life_days": choices.pop("half_life"), "filter": choices}),
-        *heads,
+        ranker,
+        session_ranker,
         ColdModel.from_arrays(part("cold"), arrays["cold_vectors"]) if part("cold") else None,
         Moments.from_arrays(part("moments")) if part("moments") else None,
         {"all": float(arrays["numbers"][-1])},

@@ -223,8 +223,9 @@ def csr_tensor(matrix: csr_matrix) -> torch.Tensor:
     """A scipy matrix in torch; int32, for which MKL needs no conversion."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        columns = (matrix.indptr.astype(np.int32), matrix.indices.astype(np.int32), matrix.data)
-        return torch.sparse_csr_tensor(*map(torch.from_numpy, columns), matrix.shape, check_invariants=False)
+        starts, columns = (torch.from_numpy(part.astype(np.int32)) for part in (matrix.indptr, matrix.indices))
+        values = torch.from_numpy(matrix.data)
+        return torch.sparse_csr_tensor(starts, columns, values, matrix.shape, check_invariants=False)
 
 
 def _mean(sums: Float32, totals: NDArray[np.float64]) -> Float32:
@@ -284,10 +285,10 @@ def _publish(touched, count, side):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _push_both(
+def _push_both(  # type: ignore[no-untyped-def]
     users, items, deltas, user_edges, item_edges, user_side, item_side, touched_users, touched_items,
     user_message1, item_message1, user_root1, item_root1, user_layer2, item_layer2,
-):  # type: ignore[no-untyped-def] # fmt: skip
+):  # fmt: skip
     n_users = n_items = 0  # touched
     for event in range(len(users)):
         user, item, delta = users[event], items[event], deltas[event]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graphrec.config import Config
+    from graphrec.embedding.low_rank import LowRankUpdate
     from graphrec.events.interactions import Interactions
     from graphrec.events.store import EventStore
 
@@ -112,6 +113,6 @@ def timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def no_texts(texts: Sequence[str]) -> Float32:
+def no_texts(texts: Sequence[str], adapter: LowRankUpdate | None = None) -> Float32:
     """Stands in for the text encoder, which nothing here asks."""
     raise AssertionError(f"{len(texts)} texts are new")

@@ -17,7 +17,8 @@ from graphrec.evaluation.synthetic import SyntheticEvents
 from graphrec.events.datasets import online_retail
 from graphrec.events.event import EventTable
 from graphrec.generation import Generations
-from graphrec.live_state import Learned, LiveState
+from graphrec.learned import Learned
+from graphrec.live_state import LiveState
 from graphrec.ranking.pair_features import NAMES
 from graphrec.ranking.ranker import Ranker
 from graphrec.retrieval.choices import Choices
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from graphrec.embedding.low_rank import LowRankUpdate
     from graphrec.events.interactions import Interactions
     from graphrec.events.store import EventStore
 
@@ -49,7 +51,8 @@ def make(directory: Path, data: Path, events: int, width: int) -> None:
     workspace = Workspace.create(directory)
     cache, encoder = TextCache(directory), TextEncoder(workspace.config.text)
 
-    def encode(texts: Sequence[str]) -> Float32:
+    def encode(texts: Sequence[str], adapter: LowRankUpdate | None = None) -> Float32:
+        assert adapter is None  # nothing here adapts the text model
         return encode_cached(encoder, cache, texts)[0]
 
     with workspace.open_store() as store:

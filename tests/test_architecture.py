@@ -190,6 +190,16 @@ def files_in_tree(block: str) -> set[str]:
     return files
 
 
+def test_every_script_is_typed() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
+    typed = {path for pattern in settings["files"] for path in ROOT.glob(pattern)}
+    assert PACKAGE in typed
+    files = [path for path in (ROOT / "scripts").iterdir() if path.is_file()]
+    python = {path for path in files if path.suffix == ".py" or re.match(rb"#!.*python", path.read_bytes())}
+    assert len(python) > 10
+    assert typed - {PACKAGE} == python
+
+
 def test_the_tested_set_pins_every_dependency() -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if not line.startswith("#")]

@@ -16,6 +16,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "bench_compression"
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as the script sets it for itself
     loader = SourceFileLoader("bench_compression", str(SCRIPT))

@@ -6,24 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from quick_updates import CONFIG, NO_TEXTS, nothing
 
-from graphrec.config import Config
 from graphrec.evaluation import prequential_objective
 from graphrec.evaluation.metrics import score
 from graphrec.evaluation.prequential_objective import Objective
 from graphrec.evaluation.updated_graphrec import UpdatedGraphrec
-
-CONFIG = Config(
-    embedding={"spectral_dimensions": 8, "text_dimensions": 0, "hidden_dimensions": 16, "dimensions": 8},
-    filter={"dimensions": 12},
-    training={"steps": 5, "batch_size": 64, "slice_share": 0.2, "ranker_seeds": 1},
-    update={"steps": 3, "batch_size": 64},
-)
-NO_TEXTS = np.zeros((40, 0), np.float32)
-
-
-def nothing(*_: object) -> None:
-    """No progress is shown."""
 
 
 @pytest.fixture(scope="module")
