@@ -18,7 +18,7 @@ PACKAGE = ROOT / "graphrec"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from its own layer or from those to its left.
-LAYERS = ["errors", "durable", "operation_settings", "config", "search_space", "settings_file", "answers"]
+LAYERS = ["errors", "durable", "threads", "operation_settings", "config", "search_space", "settings_file", "answers"]
 LAYERS += ["events", "graph", "digest", "embedding", "retrieval", "ranking", "generation", "bounded_log"]
 LAYERS += ["workspace", "turns", "learned", "live_state", "training", "open_workspace", "publishing"]
 LAYERS += ["recommender", "follower", "shadow", "ab", "backup", "jobs", "doctor", "evaluation", "service"]

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from graphrec.threads import Thread
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
@@ -100,7 +102,7 @@ class Impressions:
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute("PRAGMA busy_timeout = 10000")
         self._connection.executescript(_SCHEMA)
-        self._thread = threading.Thread(target=self._run, name="graphrec impressions", daemon=True)
+        self._thread = Thread(target=self._run, name="graphrec impressions", daemon=True)
 
     def __enter__(self) -> Impressions:
         self._thread.start()

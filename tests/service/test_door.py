@@ -58,6 +58,16 @@ def test_a_key_that_was_revoked_or_never_made_opens_nothing(client, shop: Path) 
     assert client.get("/v1/trending", headers=bearer(key)).status_code == 401
 
 
+def test_bound_elsewhere_nobody_may_ask_once_the_last_key_is_revoked(start, shop: Path) -> None:
+    kept, key = Keys(shop).add("one", ["read"])
+    client = start(host="0.0.0.0")
+    assert client.get("/v1/trending", headers=bearer(key)).status_code == 200
+    Keys(shop).revoke(kept.id)
+    for host in ("localhost", "127.0.0.1", "shop.example"):
+        for headers in ({"host": host}, {"host": host, **bearer(key)}):
+            assert client.get("/v1/trending", headers=headers).status_code == 403
+
+
 def test_a_stranger_is_refused_before_the_body_is_read(client, shop: Path) -> None:
     Keys(shop).add("one", ["admin"])
     taken = 0
