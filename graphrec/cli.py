@@ -258,7 +258,7 @@ def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def doctor(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
-    """Check versions, store, generations, index, text model and disk; exit code 4 when there is a problem."""
+    """Check versions, store, generations, index, text model, disk and schedule; exit code 4 when there is a problem."""
     from graphrec.doctor import examine
 
     checks = examine(workspace)

@@ -1,4 +1,4 @@
-"""Threads that begin in the context of whoever started them, as asyncio's tasks do; so log lines know whose they are."""
+"""Threads that begin in the context of whoever started them, as asyncio's tasks do: their log lines know whose."""
 
 from __future__ import annotations
 

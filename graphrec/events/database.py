@@ -159,17 +159,7 @@ class Database:
         """
         with self.reading() as connection:
             source: Any = connection.connection.driver_connection
-            target = sqlite3.connect(path)
-            try:
-                target.execute("PRAGMA synchronous = FULL")
-                source.backup(target)  # all pages in one step, so of one moment
-                target.execute("PRAGMA journal_mode = DELETE")  # one file, until somebody opens it as a store
-            except sqlite3.Error as error:
-                raise StoreError(
-                    "the store could not be copied", got=str(error), way_out=_way_out(str(error))
-                ) from None
-            finally:
-                target.close()
+            _copy(source, path)
 
     def close(self) -> None:
         """Close all connections; the last to close the file folds the write-ahead log into it."""
@@ -234,6 +224,27 @@ class Database:
         except (sa.exc.DBAPIError, OSError) as error:
             cause = str(error.orig) if isinstance(error, sa.exc.DBAPIError) else str(error)
             raise StoreError(f"the store {self._path} failed", got=cause, way_out=_way_out(cause)) from error
+
+
+def copy_database(file: Path, path: Path) -> None:
+    """Write one state of any SQLite file to a new file, durable when this returns; raises StoreError."""
+    source = sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True)
+    try:
+        _copy(source, path)
+    finally:
+        source.close()
+
+
+def _copy(source: sqlite3.Connection, path: Path) -> None:
+    target = sqlite3.connect(path)
+    try:
+        target.execute("PRAGMA synchronous = FULL")
+        source.backup(target)  # all pages in one step, so of one moment
+        target.execute("PRAGMA journal_mode = DELETE")  # one file, until somebody opens it to write
+    except sqlite3.Error as error:
+        raise StoreError(f"{path.name} could not be copied", got=str(error), way_out=_way_out(str(error))) from None
+    finally:
+        target.close()
 
 
 def _way_out(cause: str) -> str:
