@@ -32,6 +32,7 @@ from graphrec.errors import BackupError
 from graphrec.events.database import copy_database
 from graphrec.events.store import EventStore
 from graphrec.generation import CURRENT, Generations
+from graphrec.notes import IMPRESSIONS, LOGS
 
 if TYPE_CHECKING:
     from graphrec.workspace import Workspace
@@ -41,9 +42,7 @@ STAGING = "backup-"  # folders in the workspace while a backup is made
 
 _MANIFEST = "backup.json"
 _SECRETS = ("keys.json", "pseudonym.key")
-_NOTED = ("gate/reports.jsonl", "shadow/lists.jsonl", "ab/shown.jsonl", "drift.jsonl", "jobs/jobs.jsonl")
-_BESIDE = (*_SECRETS, "jobs/since.json", *_NOTED, *(f"{name}.old" for name in _NOTED))
-_IMPRESSIONS = "impressions.db"
+_BESIDE = (*_SECRETS, "jobs/since.json", *LOGS, *(f"{name}.old" for name in LOGS))
 _CODECS = {".tar": None, ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd"}
 _TRIES = 3  # to take the live generation before it is replaced and pruned
 
@@ -142,8 +141,8 @@ def _stage_beside(directory: Path, staging: Path) -> None:
         (staging / name).parent.mkdir(exist_ok=True)
         with suppress(FileNotFoundError):
             shutil.copy(directory / name, staging / name)
-    if (directory / _IMPRESSIONS).exists():
-        copy_database(directory / _IMPRESSIONS, staging / _IMPRESSIONS)
+    if (directory / IMPRESSIONS).exists():
+        copy_database(directory / IMPRESSIONS, staging / IMPRESSIONS)
     for folder in {(staging / name).parent for name in _BESIDE} - {staging}:
         if not any(folder.iterdir()):
             folder.rmdir()

@@ -161,6 +161,17 @@ class Database:
             source: Any = connection.connection.driver_connection
             _copy(source, path)
 
+    def fold(self) -> None:
+        """Bring the write-ahead log into the file and empty it, unless somebody reads an older state just now."""
+        if self._path is None:
+            return
+        with self._translated(), self._turn():
+            connection = self._writer.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+
     def close(self) -> None:
         """Close all connections; the last to close the file folds the write-ahead log into it."""
         with self._translated():
@@ -272,6 +283,7 @@ def _durable(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA busy_timeout = 60000")
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
 
 
 def _begin(connection: sa.Connection) -> None:

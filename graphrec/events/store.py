@@ -1,12 +1,14 @@
 """The event store: the log of what happened, who and what it named, and what the catalogue said; the truth.
 
 Appending is durable when it returns, and exactly once: a repeat changes nothing (`event_hash` has the rule). Numbers of
-users and items are dense, start at 0, follow the order of first appearance in the log and never change.
+users and items are dense, start at 0, follow the order of first appearance in the log and never change. Offsets rise by
+one an event. A user who is forgotten leaves a number that nobody has, and offsets that no event has any more.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
@@ -37,8 +39,12 @@ _ROW = np.dtype(
 )
 # as text, because tuples through the driver's executemany take half the time of SQLAlchemy's dictionaries
 _INSERT_EVENT = 'INSERT INTO events (ts, h, "user", item, kind, value) VALUES (?, ?, ?, ?, ?, ?)'
-_ENDS = """SELECT (SELECT coalesce(max(seq), 0) FROM events), (SELECT coalesce(max(seq), 0) FROM catalogue),
-    (SELECT coalesce(max(number) + 1, 0) FROM users), (SELECT coalesce(max(number) + 1, 0) FROM items)"""
+_END = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)"  # whether or not it is still there
+_FORGOTTEN = "SELECT coalesce((SELECT value FROM meta WHERE key = 'forgotten'), 0)"
+_ENDS = f"""SELECT ({_END}), (SELECT coalesce(max(seq), 0) FROM catalogue),
+    (SELECT coalesce(max(number) + 1, 0) FROM users), (SELECT coalesce(max(number) + 1, 0) FROM items),
+    ({_FORGOTTEN})"""
+_FORGET = "INSERT INTO meta VALUES ('forgotten', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
 _FIND_EVENT = "SELECT 1 FROM events WHERE ts = ? AND h = ?"
 
 Content = tuple[str, str, str]  # title, text, attributes as canonical JSON
@@ -77,13 +83,25 @@ class CatalogueRow(NamedTuple):
         return Item(self.key, self.title, self.text, json.loads(self.attributes))
 
 
+class Forgotten(NamedTuple):
+    """What was deleted of some users. users: who were known. times: how often the store has forgotten by now."""
+
+    users: int
+    events: int
+    times: int
+
+
 class Ends(NamedTuple):
-    """Where log, catalogue and numbers end, all of one moment: whoever follows the store compares four numbers."""
+    """Where log, catalogue and numbers end, all of one moment: whoever follows the store compares five numbers.
+
+    forgotten: how often the store has forgotten users; whoever followed it until then begins anew.
+    """
 
     offset: int
     catalogue: int
     users: int
     items: int
+    forgotten: int
 
 
 class Counts(NamedTuple):
@@ -103,6 +121,7 @@ class EventStore:
         self._users = KeyNumbers(user_table)
         self._items = KeyNumbers(item_table)
         self._kinds = KeyNumbers(kind_table)
+        self._numbered = 0  # times that the store had forgotten users when their numbers were remembered
 
     @classmethod
     def open(cls, url: str, *, directory: Path | None = None) -> Self:
@@ -136,6 +155,7 @@ class EventStore:
 
     def append_each(self, table: EventTable) -> tuple[Appended, npt.NDArray[np.bool_]]:
         """Append like `append`, and tell of each row whether it was new, bool[n]."""
+        numbered = self._numbered
         users, items, kinds = coded(table.users), coded(table.items), coded(table.kinds)
         hashes = event_hashes(table, users, items, kinds)
         columns = [
@@ -147,6 +167,8 @@ class EventStore:
         new = np.zeros(len(table), np.bool_)
         for start in range(0, len(rows), BATCH_ROWS):
             with self._database.writing() as connection:
+                if self._keep_up(connection) != numbered:
+                    numbered, columns[0] = self._numbered, NumberedColumn(users, self._users)
                 new[_append_batch(connection, table, hashes, columns, rows[start : start + BATCH_ROWS])] = True
         for column in columns:
             column.remember()
@@ -156,13 +178,18 @@ class EventStore:
     @property
     def offset(self) -> int:
         """Where the log ends: the offset of its last event, 0 when it is empty."""
-        return self._scalar(sa.func.max(events.c.seq)) or 0
+        return self._scalar(sa.text(f"({_END})")) or 0
+
+    @property
+    def forgotten(self) -> int:
+        """How often users have been forgotten."""
+        return int(self._scalar(sa.text(f"({_FORGOTTEN})")) or 0)
 
     def ends(self) -> Ends:
         """Tell whether there is anything new, in one question."""
         with self._database.reading() as connection:
             cursor: Any = connection.exec_driver_sql(_ENDS).cursor
-            return Ends(*cursor.fetchone())
+            return Ends(*map(int, cursor.fetchone()))
 
     @property
     def catalogue_offset(self) -> int:
@@ -217,9 +244,32 @@ class EventStore:
                     raise InputError("not a user: its id", expected=f"text, {ID_EXPECTED}", got=repr(key))
                 check_attributes(attributes)
             with self._database.writing() as connection:
+                self._keep_up(connection)
                 numbers, first_new = self._users.numbers(connection, [key for key, _ in batch])
                 outcome += _upsert_attributes(connection, numbers, first_new, [_json(row) for _, row in batch])
         return Upserted(*outcome.tolist())
+
+    def forget(self, users: Sequence[str]) -> Forgotten:
+        """Delete ids, attributes and events of some users, in one transaction; durable, and overwritten, afterwards.
+
+        A number stays nobody's, under a name drawn at random. Whoever posts one of the ids again is a new user.
+        """
+        u = user_table.c
+        with self._database.writing() as connection:
+            self._keep_up(connection)
+            wanted = sa.select(u.number).where(u.key.in_(list(users)))
+            numbers = [number for (number,) in connection.execute(wanted)]
+            gone = connection.execute(sa.delete(events).where(events.c.user.in_(numbers))).rowcount if numbers else 0
+            for number in numbers:
+                nobody = f"forgotten-{secrets.token_hex(16)}"
+                renamed = sa.update(user_table).where(u.number == number)
+                connection.execute(renamed.values(key=nobody, attributes="{}"))
+            if numbers:
+                connection.exec_driver_sql(_FORGET)
+            times = self._keep_up(connection)
+        if numbers:
+            self._database.fold()
+        return Forgotten(len(numbers), gone, times)
 
     def user_attributes(self, user: str) -> dict[str, JsonScalar]:
         """Tell what is known of a user, nothing for an unknown one."""
@@ -261,12 +311,20 @@ class EventStore:
         with self._database.reading() as connection:
             return Counts(*connection.execute(counted).one())
 
+    def _keep_up(self, connection: sa.Connection) -> int:
+        """Remember no number from before users were forgotten; how often that has been. In a write transaction."""
+        times = int(connection.exec_driver_sql(_FORGOTTEN).scalar_one())
+        if times != self._numbered:
+            self._users.drop()
+            self._numbered = times
+        return times
+
     def _keys(self, table: sa.Table, after: int) -> list[str]:
         keys = sa.select(table.c.key).where(table.c.number >= after).order_by(table.c.number)
         with self._database.reading() as connection:
             return [key for (key,) in _bare_rows(connection, keys)]
 
-    def _scalar(self, expression: sa.ColumnElement[int]) -> int | None:
+    def _scalar(self, expression: sa.ColumnElement[int] | sa.TextClause) -> int | None:
         with self._database.reading() as connection:
             return connection.execute(sa.select(expression)).scalar()
 

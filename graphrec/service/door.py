@@ -34,6 +34,7 @@ ADMINISTRATION = (
     "/v1/drift",
     "/v1/frequent",
 )
+FORGET = "/v1/users"  # a user who is deleted does not come back
 QUESTIONS = {"/v1/recommend", "/v1/recommend/batch"}  # posted, and yet they only read
 
 _HARMLESS = {"GET", "HEAD", "OPTIONS"}
@@ -167,6 +168,8 @@ def _path(scope: Scope) -> str:
 def _scope(method: str, path: str) -> str:
     """What a key must open for this; anything unknown is read and then not found."""
     if any(path == one or path.startswith(f"{one}/") for one in ADMINISTRATION):
+        return ADMIN
+    if method == "DELETE" and path == FORGET:
         return ADMIN
     return READ if method in ("GET", "HEAD", "OPTIONS") or path in QUESTIONS else WRITE
 

@@ -43,6 +43,8 @@ def test_each_scope_opens_its_own_and_health_is_open(client, shop: Path) -> None
         assert client.put("/v1/items", json={"id": "a"}, headers={"x-api-key": keys[scope]}).status_code == status
     statuses = [client.get("/v1/status", headers=bearer(keys[scope])).status_code for scope in keys]
     assert statuses == [403, 403, 200]
+    forgetting = [client.delete("/v1/users?user=u1", headers=bearer(keys[scope])).status_code for scope in keys]
+    assert forgetting == [403, 403, 200]
     assert client.get("/nothing").status_code == 401
     assert client.get("/nothing", headers=bearer(keys["read"])).status_code == 404
 
