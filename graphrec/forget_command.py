@@ -32,4 +32,4 @@ def forget(
     if as_json:
         print_json(found.to_dict())
     else:
-        typer.echo(f"{found.users} users, {found.events} events and {found.notes} notes are deleted.")
+        typer.echo(f"Users deleted: {found.users}, with {found.events} events and {found.notes} noted lists.")

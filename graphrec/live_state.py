@@ -14,7 +14,7 @@ import numpy as np
 from graphrec.embedding.overload import held_back
 from graphrec.embedding.scrubber import Scrubber
 from graphrec.embedding.spectral import fold_in_items, known_rows
-from graphrec.errors import GenerationError, NotTrainedError
+from graphrec.errors import NotTrainedError
 from graphrec.events.catalogue import Catalogue
 from graphrec.generation import Manifest, Snapshot
 from graphrec.graph.interaction_graph import InteractionGraph
@@ -176,9 +176,10 @@ class LiveState:
                     self.offset = int(events.offsets[some][-1])
             if progress is not None:
                 progress("graph", self.offset - before, target - before)
-        if self.offset < target:  # what came last was forgotten
+        end = self.offset if self.offset == target else min(target, self._store.offset)
+        if self.offset < end:  # what came last is forgotten
             with self.turns.writing():
-                self.offset = target
+                self.offset = end
         return self.offset - before
 
     def drain(self, visits: int | None = None) -> None:
@@ -379,28 +380,3 @@ def snapshot_settings(config: Config, choices: Choices, forgotten: int) -> dict[
         "half_life_days": config.graph.half_life_days,
         "popularity_half_life_days": choices.popularity_half_life_days,
     }
-
-
-def open_state(
-    config: Config, store: EventStore, encode: Encode, generations: Generations, warn: Callable[[str], None]
-) -> LiveState:
-    """The state of the newest generation that fits store and settings, before `refresh`; of no model if none does.
-
-    Raises GenerationError where the generations are pinned to one that does not fit.
-    """
-    for generation in generations.valid(warn):
-        manifest = generation.manifest
-        try:
-            learned = Learned.from_generation(generation)
-            if manifest.offset > store.offset or manifest.catalogue_offset > store.catalogue_offset:
-                raise GenerationError("the store is not the one it was made from", got="a shorter log")
-            if learned.texts.shape[1] and manifest.text_model != text_model(config, learned.adapter):
-                raise GenerationError("the settings name another text model", got=text_model(config, learned.adapter))
-            state = LiveState(config, store, encode, learned, generation)
-            state.manifest = manifest
-            return state
-        except GenerationError as error:
-            if generations.pinned is not None:
-                raise
-            warn(f"generation {manifest.number} is skipped: {error.problem} ({error.got})")
-    return LiveState(config, store, encode)

@@ -19,8 +19,8 @@ from graphrec.errors import GenerationError, GraphrecError, InputError, NotTrain
 from graphrec.events.event import iso
 from graphrec.events.part_of_log import PartOfLog
 from graphrec.generation import Generations
-from graphrec.live_state import open_state
 from graphrec.notes import forget
+from graphrec.open_state import open_state
 from graphrec.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # A module imports from its own layer or from those to its left.
 LAYERS = ["errors", "durable", "threads", "operation_settings", "config", "search_space", "settings_file", "answers"]
 LAYERS += ["events", "graph", "digest", "embedding", "retrieval", "ranking", "generation", "bounded_log", "notes"]
-LAYERS += ["workspace", "turns", "learned", "live_state", "training", "open_workspace", "publishing"]
+LAYERS += ["workspace", "turns", "learned", "live_state", "open_state", "training", "open_workspace", "publishing"]
 LAYERS += ["recommender", "follower", "shadow", "ab", "backup", "jobs", "doctor", "evaluation", "service"]
 LAYERS += ["tuning", "progress", "options", "evaluate_command", "tune_command", "generation_commands"]
 LAYERS += ["publish_commands", "job_commands", "backup_commands", "forget_command", "serve_commands", "cli"]

@@ -8,7 +8,6 @@ one an event. A user who is forgotten leaves a number that nobody has, and offse
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
@@ -24,7 +23,9 @@ from graphrec.events.database import kinds as kind_table
 from graphrec.events.database import users as user_table
 from graphrec.events.event import ID_EXPECTED, EventColumns, EventTable, Item, JsonScalar, check_attributes, is_id
 from graphrec.events.event_hash import coded, event_hashes
+from graphrec.events.forgetting import TIMES, Forgotten, forget_users, times_forgotten
 from graphrec.events.numbering import KeyNumbers, NumberedColumn
+from graphrec.events.upserts import canonical_json, current_contents, upsert_attributes, upsert_contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,14 +41,11 @@ _ROW = np.dtype(
 # as text, because tuples through the driver's executemany take half the time of SQLAlchemy's dictionaries
 _INSERT_EVENT = 'INSERT INTO events (ts, h, "user", item, kind, value) VALUES (?, ?, ?, ?, ?, ?)'
 _END = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)"  # whether or not it is still there
-_FORGOTTEN = "SELECT coalesce((SELECT value FROM meta WHERE key = 'forgotten'), 0)"
 _ENDS = f"""SELECT ({_END}), (SELECT coalesce(max(seq), 0) FROM catalogue),
     (SELECT coalesce(max(number) + 1, 0) FROM users), (SELECT coalesce(max(number) + 1, 0) FROM items),
-    ({_FORGOTTEN})"""
-_FORGET = "INSERT INTO meta VALUES ('forgotten', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"
+    ({TIMES})"""
 _FIND_EVENT = "SELECT 1 FROM events WHERE ts = ? AND h = ?"
 
-Content = tuple[str, str, str]  # title, text, attributes as canonical JSON
 Row = TypeVar("Row")
 
 
@@ -81,14 +79,6 @@ class CatalogueRow(NamedTuple):
     def item(self) -> Item:
         """The same as a record."""
         return Item(self.key, self.title, self.text, json.loads(self.attributes))
-
-
-class Forgotten(NamedTuple):
-    """What was deleted of some users. users: who were known. times: how often the store has forgotten by now."""
-
-    users: int
-    events: int
-    times: int
 
 
 class Ends(NamedTuple):
@@ -183,7 +173,7 @@ class EventStore:
     @property
     def forgotten(self) -> int:
         """How often users have been forgotten."""
-        return int(self._scalar(sa.text(f"({_FORGOTTEN})")) or 0)
+        return int(self._scalar(sa.text(f"({TIMES})")) or 0)
 
     def ends(self) -> Ends:
         """Tell whether there is anything new, in one question."""
@@ -228,11 +218,11 @@ class EventStore:
         """Write what is new in some items as versions of the catalogue; durable when this returns."""
         outcome = np.zeros(3, np.int64)
         for batch in _batches(items):
-            contents = [(item.title, item.text, _json(item.attributes)) for item in batch]
+            contents = [(item.title, item.text, canonical_json(item.attributes)) for item in batch]
             with self._database.writing() as connection:
                 numbers, _ = self._items.numbers(connection, [item.id for item in batch])
-                current = _current_contents(connection, numbers)
-                outcome += _upsert_contents(connection, numbers, contents, current)
+                current = current_contents(connection, numbers)
+                outcome += upsert_contents(connection, numbers, contents, current)
         return Upserted(*outcome.tolist())
 
     def upsert_users(self, rows: Iterable[tuple[str, Mapping[str, object]]]) -> Upserted:
@@ -246,7 +236,7 @@ class EventStore:
             with self._database.writing() as connection:
                 self._keep_up(connection)
                 numbers, first_new = self._users.numbers(connection, [key for key, _ in batch])
-                outcome += _upsert_attributes(connection, numbers, first_new, [_json(row) for _, row in batch])
+                outcome += upsert_attributes(connection, numbers, first_new, [canonical_json(row) for _, row in batch])
         return Upserted(*outcome.tolist())
 
     def forget(self, users: Sequence[str]) -> Forgotten:
@@ -254,22 +244,12 @@ class EventStore:
 
         A number stays nobody's, under a name drawn at random. Whoever posts one of the ids again is a new user.
         """
-        u = user_table.c
         with self._database.writing() as connection:
+            done = forget_users(connection, users)
             self._keep_up(connection)
-            wanted = sa.select(u.number).where(u.key.in_(list(users)))
-            numbers = [number for (number,) in connection.execute(wanted)]
-            gone = connection.execute(sa.delete(events).where(events.c.user.in_(numbers))).rowcount if numbers else 0
-            for number in numbers:
-                nobody = f"forgotten-{secrets.token_hex(16)}"
-                renamed = sa.update(user_table).where(u.number == number)
-                connection.execute(renamed.values(key=nobody, attributes="{}"))
-            if numbers:
-                connection.exec_driver_sql(_FORGET)
-            times = self._keep_up(connection)
-        if numbers:
+        if done.users:
             self._database.fold()
-        return Forgotten(len(numbers), gone, times)
+        return done
 
     def user_attributes(self, user: str) -> dict[str, JsonScalar]:
         """Tell what is known of a user, nothing for an unknown one."""
@@ -313,7 +293,7 @@ class EventStore:
 
     def _keep_up(self, connection: sa.Connection) -> int:
         """Remember no number from before users were forgotten; how often that has been. In a write transaction."""
-        times = int(connection.exec_driver_sql(_FORGOTTEN).scalar_one())
+        times = times_forgotten(connection)
         if times != self._numbered:
             self._users.drop()
             self._numbered = times
@@ -389,51 +369,6 @@ def _known_events(
         known.append(cursor.fetchone() is not None)
     cursor.close()
     return np.array(known, np.bool_)
-
-
-def _current_contents(connection: sa.Connection, numbers: Sequence[int]) -> dict[int, Content]:
-    c = catalogue.c
-    latest = sa.select(sa.func.max(c.seq)).where(c.item.in_(set(numbers))).group_by(c.item)
-    rows = connection.execute(sa.select(c.item, c.title, c.text, c.attributes).where(c.seq.in_(latest)))
-    return {item: (title, text, attributes) for item, title, text, attributes in rows}
-
-
-def _upsert_contents(
-    connection: sa.Connection, numbers: Sequence[int], contents: Sequence[Content], current: dict[int, Content]
-) -> tuple[int, int, int]:
-    versions = []
-    added = 0
-    for number, content in zip(numbers, contents, strict=True):
-        before = current.get(number)
-        if content != before:
-            current[number] = content
-            added += before is None
-            versions.append({"item": number, "title": content[0], "text": content[1], "attributes": content[2]})
-    if versions:
-        connection.execute(sa.insert(catalogue), versions)
-    return added, len(versions) - added, len(contents) - len(versions)
-
-
-def _upsert_attributes(
-    connection: sa.Connection, numbers: Sequence[int], first_new: int, attributes: Sequence[str]
-) -> tuple[int, int, int]:
-    u = user_table.c
-    wanted = sa.select(u.number, u.attributes).where(u.number.in_(set(numbers)))
-    current = {row.number: row.attributes for row in connection.execute(wanted)}
-    met: set[int] = set()
-    outcome = [0, 0, 0]
-    for number, new in zip(numbers, attributes, strict=True):
-        added = number >= first_new and number not in met
-        met.add(number)
-        outcome[0 if added else 1 if current[number] != new else 2] += 1
-        if current[number] != new:
-            current[number] = new
-            connection.execute(sa.update(user_table).where(u.number == number).values(attributes=new))
-    return outcome[0], outcome[1], outcome[2]
-
-
-def _json(attributes: Mapping[str, object]) -> str:
-    return json.dumps(attributes, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -6,6 +6,7 @@ others answer. Here, above them, are only a page, and whether they live.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 from html import escape
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from fastapi import FastAPI, Request, Response
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from graphrec.service.tenants import Tenant
 
@@ -75,9 +76,14 @@ def create_tenants_app(tenants: Sequence[Tenant], apps: Mapping[str, FastAPI | N
         """Begin and end every tenant's: Starlette does so for the outermost application only."""
         async with AsyncExitStack() as stack:
             for place in places:
-                if place.app is not None:
-                    with of_tenant(place.name):
-                        await stack.enter_async_context(place.app.router.lifespan_context(place.app))
+                if place.app is None:
+                    continue
+                with of_tenant(place.name):
+                    try:
+                        await stack.enter_async_context(_lifespan(place.app))
+                    except Exception:  # whatever it is, it is no reason to keep the others from answering
+                        _log.exception("the service does not start")
+                        place.app = None
             yield
 
     def slow_down(request: Request) -> None:
@@ -121,6 +127,28 @@ def create_tenants_app(tenants: Sequence[Tenant], apps: Mapping[str, FastAPI | N
         exception_handlers={HTTPException: refused},
         lifespan=lifespan,
     )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Begin an application and end it as a server does, by messages (ASGI's lifespan)."""
+    asked: asyncio.Queue[Message] = asyncio.Queue()
+    told: asyncio.Queue[Message] = asyncio.Queue()
+    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+    task = asyncio.ensure_future(app(scope, asked.get, told.put))
+
+    async def have(it: str) -> None:
+        await asked.put({"type": f"lifespan.{it}"})
+        reply = asyncio.ensure_future(told.get())
+        await asyncio.wait({task, reply}, return_when=asyncio.FIRST_COMPLETED)
+        if not reply.done() or reply.result()["type"] != f"lifespan.{it}.complete":
+            reply.cancel()
+            await task  # raises what it ended of
+
+    await have("startup")
+    yield
+    await have("shutdown")
+    await task
 
 
 def _sealed(reply: Response) -> Response:

@@ -213,6 +213,19 @@ def test_one_that_cannot_be_opened_leaves_the_other_answering(
         opened(stack, tenants_of([f"{name}={path}" for name, path in shops.items()], {}))
 
 
+def test_one_that_does_not_start_leaves_the_other_answering(
+    shops: dict[str, Path], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as stack:
+        app = opened(stack, tenants_of([f"{name}={path}" for name, path in shops.items()], {}))
+        broken = next(route.app for route in app.routes if getattr(route.app, "name", "") == "b").app.state.running
+        monkeypatch.setattr(broken, "live", None)
+        client = stack.enter_context(TestClient(app, base_url="http://localhost"))
+        assert client.get("/t/b/v1/trending").status_code == 503
+        assert client.get("/t/a/v1/trending").status_code == 200
+    assert any("does not start" in record.message for record in caplog.records)
+
+
 def test_settings_that_are_not_understood_are_refused_at_the_start(
     start: Callable[..., Client], shops: dict[str, Path]
 ) -> None:
