@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Mount, Route
 
+from graphrec.errors import ConfigError
 from graphrec.service.door import HEADERS, may_see
 from graphrec.service.health import readiness
 from graphrec.service.keys import Keys
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 PLACE = "/t"
 _RATE = "100/second"  # requests of one address for what stands here
+_PATIENCE = 2.0  # seconds for a tenant to say whether it is ready
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>graphrec</title></head>
 <body><h1>graphrec</h1><p>{text}</p><ul>{tenants}</ul></body></html>"""
 
@@ -58,11 +60,19 @@ class _Place:
 
     def is_seen_by(self, request: Request) -> bool:
         """Whether a request may know of it."""
-        return may_see(self._keys, self._host, dict(request.scope["headers"]))
+        try:
+            return may_see(self._keys, self._host, dict(request.scope["headers"]))
+        except ConfigError:  # its keys are not understood: nobody's concern but its own
+            return False
 
     async def checks(self) -> dict[str, bool]:
-        """As `/t/NAME/readyz`."""
-        found = {"open": False} if self.app is None else await readiness(self.app.state.running)
+        """As `/t/NAME/readyz`, within a time."""
+        found = {"open": False}
+        if self.app is not None:
+            try:
+                found = await asyncio.wait_for(readiness(self.app.state.running), _PATIENCE)
+            except TimeoutError:  # a long import, say
+                found = {"in_time": False}
         return {"ready": all(found.values()), **found}
 
 
@@ -105,7 +115,7 @@ def create_tenants_app(tenants: Sequence[Tenant], apps: Mapping[str, FastAPI | N
     async def ready(request: Request) -> Response:
         """503 only where no tenant is ready, so that one does not take the others away; names for who may see them."""
         slow_down(request)
-        checks = {place: await place.checks() for place in places}
+        checks = dict(zip(places, await asyncio.gather(*(place.checks() for place in places)), strict=True))
         good = sum(found["ready"] for found in checks.values())
         told: dict[str, Any] = {"ready": good == len(places), "tenants": len(places), "tenants_ready": good}
         told["by_name"] = {place.name: found for place, found in checks.items() if place.is_seen_by(request)}

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -157,6 +158,22 @@ def test_the_tenants_are_listed_to_whoever_may_see_them(client: Client) -> None:
     assert seen() == [[], []]
     assert seen(**bearer(keys["b"])) == [["b"]] * 2
     assert client.get("/healthz").json() == {"alive": True}
+
+
+def test_keys_that_are_not_understood_and_a_busy_tenant_keep_the_others_from_nothing(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphrec.service.together._PATIENCE", 0.1)
+    (client.shops["b"] / "keys.json").write_text("no keys")
+    done = threading.Event()
+    client.running["a"]._catalogue.submit(done.wait)  # a long import
+    try:
+        reply = client.get("/readyz").json()
+    finally:
+        done.set()
+    assert (reply["by_name"], reply["tenants_ready"]) == ({"a": {"ready": False, "in_time": False}}, 1)
+    assert client.get("/t/a/v1/trending").status_code == 200
+    assert client.get("/t/b/v1/trending").status_code == 500
 
 
 def test_each_has_its_own_rate_and_metrics(start: Callable[..., Client], shops: dict[str, Path]) -> None:
