@@ -20,12 +20,12 @@ def serve(
     workspaces: Annotated[
         list[str],
         typer.Argument(
-            metavar="WORKSPACE...",
+            metavar="WORKSPACE",
             help="Workspace directory. Of several, or where it is NAME=DIRECTORY, each is at /t/NAME/.",
             show_default=False,
         ),
     ],
-    host: Annotated[str | None, typer.Option(help="Address to listen at; as in [serve] if not given.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen at; as serve.host says if not given.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port; 0 = any that is free.")] = None,
     pages: Annotated[Path | None, typer.Option(help="A folder of static files, served under /ui.")] = None,
     workers: Annotated[
