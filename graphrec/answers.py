@@ -175,6 +175,20 @@ class BuildReport(_Answer):
 
 
 @dataclass(frozen=True)
+class Forgot(_Answer):
+    """What was deleted of some users. users: who were known. notes: lists shown to them.
+
+    times: how often this workspace has forgotten by now. generation: the snapshot without them, if one was made.
+    """
+
+    users: int
+    events: int
+    notes: int
+    times: int
+    generation: int | None = None
+
+
+@dataclass(frozen=True)
 class Status(_Answer):
     """Where a workspace stands."""
 

@@ -2,10 +2,11 @@
 
     backup.json           what it is of, and the SHA-256 of every file
     graphrec.toml · CURRENT · generations/NNNNNN/* · quarantine/* · the store
+    keys.json · pseudonym.key · impressions.db · what gate, shadow, tests, drift and jobs have noted
 
 The generation is taken before the store: it may lag behind the log, never run ahead of it. Its files never change, so
 they are linked, not copied. The store is copied through SQLite. The text cache is left out: it fills again by itself.
-So are the trials of `graphrec tune`.
+So are the trials of `graphrec tune`. The file is its owner's alone: it holds all there is, and what names pseudonyms.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -27,8 +29,10 @@ from graphrec import __version__
 from graphrec.config import CONFIG_FILE, Config
 from graphrec.durable import sync
 from graphrec.errors import BackupError
+from graphrec.events.database import copy_database
 from graphrec.events.store import EventStore
 from graphrec.generation import CURRENT, Generations
+from graphrec.notes import IMPRESSIONS, LOGS
 
 if TYPE_CHECKING:
     from graphrec.workspace import Workspace
@@ -37,6 +41,8 @@ FORMAT = 1
 STAGING = "backup-"  # folders in the workspace while a backup is made
 
 _MANIFEST = "backup.json"
+_SECRETS = ("keys.json", "pseudonym.key")
+_BESIDE = (*_SECRETS, "jobs/since.json", *LOGS, *(f"{name}.old" for name in LOGS))
 _CODECS = {".tar": None, ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd"}
 _TRIES = 3  # to take the live generation before it is replaced and pruned
 
@@ -73,6 +79,7 @@ def back_up(workspace: Workspace, file: Path) -> Backup:
             (staging / "quarantine").mkdir()
         for path in workspace.quarantine.files():
             shutil.copy(path, staging / "quarantine" / path.name)
+        _stage_beside(workspace.directory, staging)
         with workspace.open_store() as store:
             name = _place_of(store, workspace.directory)
             (staging / name).parent.mkdir(parents=True, exist_ok=True)
@@ -128,6 +135,19 @@ def restore(file: Path, directory: Path) -> Backup:
     return backup
 
 
+def _stage_beside(directory: Path, staging: Path) -> None:
+    """Copy what is kept beside log and generation, as far as there is any."""
+    for name in _BESIDE:  # a log before its older half: what moves there meanwhile is there twice, not lost
+        (staging / name).parent.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):
+            shutil.copy(directory / name, staging / name)
+    if (directory / IMPRESSIONS).exists():
+        copy_database(directory / IMPRESSIONS, staging / IMPRESSIONS)
+    for folder in {(staging / name).parent for name in _BESIDE} - {staging}:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
 def _stage_generation(directory: Path, staging: Path) -> int | None:
     """Link the live generation's files, whole and verified; its number."""
     for left in range(_TRIES - 1, -1, -1):
@@ -173,6 +193,7 @@ def _write(backup: Backup, staging: Path, file: Path, codec: str | None) -> None
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}-{os.getpid()}")
     try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
         with _written(temporary, codec) as stream, tarfile.open(fileobj=stream, mode="w|", dereference=True) as archive:
             for name in (_MANIFEST, *backup.files):
                 archive.add(staging / name, arcname=name, filter=_anonymous)
@@ -186,7 +207,7 @@ def _write(backup: Backup, staging: Path, file: Path, codec: str | None) -> None
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = 0
     member.uname = member.gname = ""
-    member.mode = 0o644
+    member.mode = 0o600 if member.name in _SECRETS else 0o644
     return member
 
 

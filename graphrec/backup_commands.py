@@ -17,7 +17,7 @@ FileArgument = Annotated[Path, typer.Argument(help="FILE.tar, .tar.gz or .tar.zs
 
 
 def backup(workspace: WorkspaceArgument, file: FileArgument, as_json: JsonOption = False) -> None:
-    """Write settings, log, live generation and quarantine of one moment into a file; others may go on writing."""
+    """Write settings, log, live generation, keys, impressions, notes and quarantine into a file, while others write."""
     from graphrec.backup import back_up
     from graphrec.workspace import Workspace
 
@@ -30,7 +30,10 @@ def restore(
     directory: Annotated[Path, typer.Argument(help="New or empty directory.", show_default=False)],
     as_json: JsonOption = False,
 ) -> None:
-    """Make a workspace from a backup, after every checksum in it has been verified."""
+    """Make a workspace from a backup, after every checksum in it has been verified.
+
+    Keys are those of the backup, also those that have been revoked since: see graphrec key list.
+    """
     from graphrec.backup import restore as bring_back
 
     started = time.perf_counter()

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -30,7 +30,7 @@ class BoundedLog:
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write a row; makes the folder when there is none."""
-        line = (json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+        line = _line(row)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         size = self.path.stat().st_size if self.path.exists() else 0
         if self.most_bytes is not None and size and size + len(line) > self.most_bytes // 2:
@@ -44,10 +44,23 @@ class BoundedLog:
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every row that is left, oldest first."""
         for path in (self.older, self.path):
-            with suppress(FileNotFoundError), path.open(encoding="utf-8", errors="replace") as file:
-                for line in file:
-                    with suppress(ValueError):
-                        yield json.loads(line)
+            with suppress(FileNotFoundError):
+                yield from _rows(path)
+
+    def drop(self, unwanted: Callable[[Mapping[str, Any]], bool]) -> int:
+        """Delete rows, and with them torn lines; how many. What another process appends meanwhile may be lost."""
+        gone = 0
+        for path in (self.older, self.path):
+            if not path.exists():
+                continue
+            rows = list(_rows(path))
+            kept = [row for row in rows if not unwanted(row)]
+            if len(kept) < len(rows):
+                gone += len(rows) - len(kept)
+                temporary = path.with_name(f".{path.name}-{os.getpid()}")
+                temporary.write_bytes(b"".join(map(_line, kept)))
+                temporary.replace(path)
+        return gone
 
     def last(self) -> dict[str, Any] | None:
         """The newest row, None when there is none."""
@@ -55,3 +68,14 @@ class BoundedLog:
         for newest in self.rows():  # noqa: B007
             pass
         return newest
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return (json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            with suppress(ValueError):
+                yield json.loads(line)

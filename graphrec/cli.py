@@ -16,6 +16,7 @@ from graphrec import __version__
 from graphrec.backup_commands import backup, restore
 from graphrec.errors import GraphrecError, InputError
 from graphrec.evaluate_command import evaluate
+from graphrec.forget_command import forget
 from graphrec.generation_commands import adapt_text, rebuild, snapshot, train, update
 from graphrec.job_commands import jobs, schedule
 from graphrec.options import JsonOption, KOption, QuietOption, WorkspaceArgument, print_json, session_of
@@ -46,7 +47,8 @@ def _show_version(wanted: bool) -> None:
 
 
 _MAKING = (train, update, adapt_text, rebuild, snapshot)
-for command in (*_MAKING, rollback, publish, shadow, ab, evaluate, tune, schedule, jobs, backup, restore, serve):
+_KEEPING = (schedule, jobs, backup, restore, forget)
+for command in (*_MAKING, rollback, publish, shadow, ab, evaluate, tune, *_KEEPING, serve):
     app.command()(command)
 app.add_typer(keys_app)
 
@@ -258,7 +260,7 @@ def status(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def doctor(workspace: WorkspaceArgument, as_json: JsonOption = False) -> None:
-    """Check versions, store, generations, index, text model and disk; exit code 4 when there is a problem."""
+    """Check versions, store, generations, index, text model, disk and schedule; exit code 4 when there is a problem."""
     from graphrec.doctor import examine
 
     checks = examine(workspace)

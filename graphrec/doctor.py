@@ -8,14 +8,15 @@ import sqlite3
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 from graphrec.embedding.node_features import unit_rows
 from graphrec.embedding.text_encoder import TextEncoder
-from graphrec.errors import GenerationError, GraphrecError
+from graphrec.errors import ConfigError, GenerationError, GraphrecError
 from graphrec.generation import Generations
+from graphrec.jobs.runner import JobRunner
 from graphrec.recommender import Recommender
 from graphrec.retrieval.vector_index import import_faiss
 from graphrec.workspace import Workspace
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _FREE_BYTES = 1 << 30
 _WAL_RESET_FIXED = (3, 51, 3)
+_SETTINGS = "correct graphrec.toml"
 _PROBES = 50  # users whose lists from the index are compared with a brute-force scan
 _PACKAGES = ("torch", "torch-geometric", "transformers", "faiss-cpu", "faiss-gpu", "numpy", "numba", "SQLAlchemy")
 
@@ -40,8 +42,11 @@ class Check:
 
 
 def examine(directory: str | Path) -> list[Check]:
-    """Run every check on a workspace; raises WorkspaceError or ConfigError where there is none to examine."""
-    workspace = Workspace(directory)
+    """Run every check on a workspace; raises WorkspaceError where there is none to examine."""
+    try:
+        workspace = Workspace(directory)
+    except ConfigError as error:
+        return [_versions(), _sqlite(), _faiss(), Check("settings", "problem", str(error), _SETTINGS)]
     checks = [_versions(), _sqlite(), _faiss(), _disk(workspace), _text_model(workspace), *_generations(workspace)]
     try:
         with Recommender(workspace) as recommender:
@@ -50,6 +55,7 @@ def examine(directory: str | Path) -> list[Check]:
             checks.append(_index(recommender))
     except GraphrecError as error:
         checks.append(Check("opening", "problem", str(error), error.way_out or ""))
+    checks += _schedule(workspace)
     bad_rows = workspace.quarantine.count()
     if bad_rows:
         where = f"read {workspace.directory / 'quarantine'}, correct the rows, ingest again"
@@ -110,6 +116,27 @@ def _generations(workspace: Workspace) -> list[Check]:
     if not checks:
         checks.append(Check("generations", "warning", "none yet", "graphrec train"))
     return checks
+
+
+def _schedule(workspace: Workspace) -> list[Check]:
+    """When each job of [schedule] runs next, or why it never would."""
+    try:
+        with JobRunner(workspace, _opens_nothing) as runner:
+            now = runner.now()
+            plan = runner.plan(now, remember=False)
+    except ConfigError as error:
+        return [Check("schedule", "problem", str(error), error.way_out or _SETTINGS)]
+    except GraphrecError:
+        return []  # the store, of which another check speaks
+    checks = []
+    for run in plan:
+        when = "now" if run.is_due(now) else "" if run.at is None else f"{run.at:%Y-%m-%d %H:%M:%S} UTC"
+        checks.append(Check(f"schedule of {run.job}", "ok", f"next {when}: {run.reason}" if when else run.reason))
+    return checks or [Check("schedule", "ok", "nothing is scheduled")]
+
+
+def _opens_nothing() -> NoReturn:
+    raise AssertionError("doctor runs no job")
 
 
 def _sums(recommender: Recommender) -> Check:

@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
+from graphrec.threads import Thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -65,7 +67,7 @@ class Follower:
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._scrubbed = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="graphrec follower", daemon=True)
+        self._thread = Thread(target=self._run, name="graphrec follower", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -14,7 +14,7 @@ import numpy as np
 from graphrec.embedding.overload import held_back
 from graphrec.embedding.scrubber import Scrubber
 from graphrec.embedding.spectral import fold_in_items, known_rows
-from graphrec.errors import GenerationError, NotTrainedError
+from graphrec.errors import NotTrainedError
 from graphrec.events.catalogue import Catalogue
 from graphrec.generation import Manifest, Snapshot
 from graphrec.graph.interaction_graph import InteractionGraph
@@ -97,9 +97,11 @@ class LiveState:
         self._scrubber: Scrubber | None = None
         self._store = store
         self._encode = encode
+        self.forgotten = store.forgotten  # times that users had been forgotten; read before all else
+        self.is_outdated = False  # more have been since: what it holds of them, only another state does not
         self.texts: Texts = np.zeros((0, 0), np.float32)
         choices = (Choices() if learned is None else learned.choices).under(config)
-        self._settings = snapshot_settings(config, choices)
+        self._settings = snapshot_settings(config, choices, self.forgotten)
         usable = snapshot is not None and snapshot.manifest.settings == self._settings
         graph = None
         if snapshot is not None and usable:
@@ -135,12 +137,15 @@ class LiveState:
         return state
 
     def refresh(self, progress: Progress | None = None, *, patient: bool = False) -> int:
-        """Apply what the store has and this state has not; returns the number of events.
+        """Apply what the store has and this state has not; returns the number of events. Nothing where it is outdated.
 
         Afterwards everything is exact. A patient refresh is for a state that others are asking all the while: it takes
         short turns, and while many events wait, users hold back what is short (`overload`) until `drain` sends it.
         """
-        target, *nodes = self._store.ends()  # nodes are written with their events, so these include all it names
+        target, *nodes, forgotten = self._store.ends()  # nodes are written with their events: these are all it names
+        self.is_outdated = forgotten != self.forgotten
+        if self.is_outdated:
+            return 0
         if nodes != [self.catalogue.offset, len(self.users), len(self.items)]:
             self._follow_nodes()
         if patient:
@@ -171,6 +176,10 @@ class LiveState:
                     self.offset = int(events.offsets[some][-1])
             if progress is not None:
                 progress("graph", self.offset - before, target - before)
+        end = self.offset if self.offset == target else min(target, self._store.offset)
+        if self.offset < end:  # what came last is forgotten
+            with self.turns.writing():
+                self.offset = end
         return self.offset - before
 
     def drain(self, visits: int | None = None) -> None:
@@ -363,35 +372,11 @@ class LiveState:
         return copies
 
 
-def snapshot_settings(config: Config, choices: Choices) -> dict[str, Any]:
-    """The settings that saved arrays depend on: under others the log is replayed from its start."""
+def snapshot_settings(config: Config, choices: Choices, forgotten: int) -> dict[str, Any]:
+    """What saved arrays depend on: under other settings, and once users are forgotten, the log is replayed."""
     return {
+        **({"forgotten": forgotten} if forgotten else {}),
         "kinds": dict(sorted(config.events.kinds.items())),
         "half_life_days": config.graph.half_life_days,
         "popularity_half_life_days": choices.popularity_half_life_days,
     }
-
-
-def open_state(
-    config: Config, store: EventStore, encode: Encode, generations: Generations, warn: Callable[[str], None]
-) -> LiveState:
-    """The state of the newest generation that fits store and settings, before `refresh`; of no model if none does.
-
-    Raises GenerationError where the generations are pinned to one that does not fit.
-    """
-    for generation in generations.valid(warn):
-        manifest = generation.manifest
-        try:
-            learned = Learned.from_generation(generation)
-            if manifest.offset > store.offset or manifest.catalogue_offset > store.catalogue_offset:
-                raise GenerationError("the store is not the one it was made from", got="a shorter log")
-            if learned.texts.shape[1] and manifest.text_model != text_model(config, learned.adapter):
-                raise GenerationError("the settings name another text model", got=text_model(config, learned.adapter))
-            state = LiveState(config, store, encode, learned, generation)
-            state.manifest = manifest
-            return state
-        except GenerationError as error:
-            if generations.pinned is not None:
-                raise
-            warn(f"generation {manifest.number} is skipped: {error.problem} ({error.got})")
-    return LiveState(config, store, encode)

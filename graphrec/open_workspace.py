@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 
-from graphrec.answers import Status
+from graphrec.answers import Forgot, Status
 from graphrec.bounded_log import BoundedLog
 from graphrec.digest import state_digest
 from graphrec.embedding.node_features import unit_rows
@@ -19,7 +19,8 @@ from graphrec.errors import GenerationError, GraphrecError, InputError, NotTrain
 from graphrec.events.event import iso
 from graphrec.events.part_of_log import PartOfLog
 from graphrec.generation import Generations
-from graphrec.live_state import open_state
+from graphrec.notes import forget
+from graphrec.open_state import open_state
 from graphrec.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -96,19 +97,31 @@ class OpenWorkspace:
     def refresh(self, *, patient: bool = False) -> int:
         """Apply what the store has and this object has not, whoever wrote it; returns the number of events.
 
-        A generation that another process has published since takes the place of this object's. `patient` is for a state
-        that is asked all the while (`LiveState.refresh`, `graphrec.follower`).
+        A generation that another process has published since takes the place of this object's, and a state derived anew
+        where users have been forgotten. `patient` is for a state that is asked all the while (`LiveState.refresh`,
+        `graphrec.follower`).
         """
         with self._one_writer:
             if self._half_applied or not (self._making or self._generations.current() == self._pointer):
                 self._reopen()
             try:
-                return self._state.refresh(self._progress, patient=patient)
+                applied = self._state.refresh(self._progress, patient=patient)
+                if self._state.is_outdated:
+                    self._reopen()
+                return applied
             except GraphrecError:  # between batches: the next refresh goes on from there
                 raise
             except BaseException:
                 self._half_applied = True
                 raise
+
+    def erase(self, *users: str) -> Forgot:
+        """Delete users from log and notes; answers follow with the next `refresh`, here and in other processes."""
+        for user in users:
+            _check_id("user", user)
+        found = self._store.forget(users)
+        notes = forget(self.workspace.directory, users)
+        return Forgot(users=found.users, events=found.events, notes=notes, times=found.times)
 
     def drain(self, visits: int | None = None) -> None:
         """Make item vectors exact again where a patient refresh left them within a bound; see `LiveState.drain`."""
@@ -151,6 +164,11 @@ class OpenWorkspace:
     def catalogue_offset(self) -> int:
         """Version of the catalogue that the answers know; 0 = none."""
         return self._state.catalogue.offset
+
+    @property
+    def forgotten(self) -> int:
+        """How often users had been forgotten when the present answers' state was begun."""
+        return self._state.forgotten
 
     @property
     def store(self) -> EventStore:

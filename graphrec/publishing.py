@@ -7,11 +7,13 @@ until the second is on disk and takes its place.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from graphrec.answers import BuildReport, Proposal
+from graphrec.answers import BuildReport, Forgot, Proposal
+from graphrec.errors import BusyError
 from graphrec.open_workspace import OpenWorkspace, generation_of, not_trained
 
 if TYPE_CHECKING:
@@ -156,6 +158,20 @@ class Publishing(OpenWorkspace):
                     self._generations.drop(before.number)
         return self._report(state, live, started, cpu)
 
+    def forget(self, *users: str) -> Forgot:
+        """Delete users for good: ids, attributes, events, and what was noted of their lists.
+
+        Afterwards the state is that of a log in which their events never were, as opening it anew would derive it, and
+        is published as a snapshot. What the model has learned stays in it, under no name, until the next training, and
+        older generations hold edges of nobody until they are pruned. Raises InputError, StoreError.
+        """
+        found = self.erase(*users)
+        self.refresh()
+        if found.users and self._state.manifest is not None:
+            with suppress(BusyError):  # whoever makes one just now publishes the next
+                return replace(found, generation=self.snapshot().generation)
+        return found
+
     def _publish(self, made_by: str, make: Callable[[], tuple[LiveState, dict[str, Any]]]) -> BuildReport:
         """Make a second state, publish it, and only then answer from it; the first goes on until then."""
         started, cpu = time.perf_counter(), time.process_time()
@@ -195,3 +211,5 @@ class Publishing(OpenWorkspace):
         with self._one_writer:
             state.refresh()
             self._state, self._pointer, self._half_applied = state, generation_of(state), False
+            if state.is_outdated:
+                self._reopen()

@@ -17,33 +17,47 @@ keys_app = typer.Typer(name="key", no_args_is_help=True, help="Who may use the s
 
 
 def serve(
-    workspace: WorkspaceArgument,
-    host: Annotated[str | None, typer.Option(help="Address to listen at; as in [serve] if not given.")] = None,
+    workspaces: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="WORKSPACE",
+            help="Workspace directory. Of several, or where it is NAME=DIRECTORY, each is at /t/NAME/.",
+            show_default=False,
+        ),
+    ],
+    host: Annotated[str | None, typer.Option(help="Address to listen at; as serve.host says if not given.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port; 0 = any that is free.")] = None,
     pages: Annotated[Path | None, typer.Option(help="A folder of static files, served under /ui.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that answer, each with the workspace in memory.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that answer, each with every workspace in memory.")
+    ] = 1,
     listener: Annotated[int | None, typer.Option(hidden=True, help="Descriptor of a socket that listens.")] = None,
+    lifeline: Annotated[int | None, typer.Option(hidden=True, help="Descriptor of a pipe: to end with it.")] = None,
+    worker: Annotated[int | None, typer.Option(hidden=True, help="Number of this worker, from 1.")] = None,
 ) -> None:
     """Answer over HTTP, taking events in at the same time, until stopped."""
     # Questions run side by side, so libraries that split each among all cores would only make them wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from graphrec.workspace import Workspace
 
     try:
         from graphrec.service.server import serve as run
-        from graphrec.service.workers import serve_in_many
+        from graphrec.service.tenants import tenants_of
+        from graphrec.service.workers import end_with, serve_in_many
     except ImportError as error:
         raise DependencyError(
             "the service needs packages that are not installed",
             got=f"no {error.name}",
             way_out="pip install 'graphrec[serve]'",
         ) from None
-    chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = Workspace(workspace).config.serve.model_copy(update=chosen)
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    tenants = tenants_of(workspaces, given)
     if workers > 1:
-        serve_in_many(workers, workspace, settings, pages)
-    else:
-        run(workspace, settings, pages, None if listener is None else socket.socket(fileno=listener))
+        serve_in_many(workers, tenants, pages)
+        return
+    if lifeline is not None:
+        end_with(lifeline)
+    labels = {} if worker is None else {"worker": str(worker)}
+    run(tenants, pages, None if listener is None else socket.socket(fileno=listener), labels)
 
 
 @keys_app.command("add")

@@ -18,12 +18,12 @@ PACKAGE = ROOT / "graphrec"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports from its own layer or from those to its left.
-LAYERS = ["errors", "durable", "operation_settings", "config", "search_space", "settings_file", "answers"]
-LAYERS += ["events", "graph", "digest", "embedding", "retrieval", "ranking", "generation", "bounded_log"]
-LAYERS += ["workspace", "turns", "learned", "live_state", "training", "open_workspace", "publishing"]
+LAYERS = ["errors", "durable", "threads", "operation_settings", "config", "search_space", "settings_file", "answers"]
+LAYERS += ["events", "graph", "digest", "embedding", "retrieval", "ranking", "generation", "bounded_log", "notes"]
+LAYERS += ["workspace", "turns", "learned", "live_state", "open_state", "training", "open_workspace", "publishing"]
 LAYERS += ["recommender", "follower", "shadow", "ab", "backup", "jobs", "doctor", "evaluation", "service"]
 LAYERS += ["tuning", "progress", "options", "evaluate_command", "tune_command", "generation_commands"]
-LAYERS += ["publish_commands", "job_commands", "backup_commands", "serve_commands", "cli"]
+LAYERS += ["publish_commands", "job_commands", "backup_commands", "forget_command", "serve_commands", "cli"]
 
 OWNERS = {
     "faiss": ("retrieval/vector_index.py",),
@@ -40,6 +40,7 @@ OWNERS = {
     "sqlite3": (
         "events/",
         "embedding/text_cache.py",
+        "notes.py",
         "service/impressions.py",
         "doctor.py",
     ),  # the last prints its version

@@ -9,20 +9,32 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from graphrec import backup as backup_module
+from graphrec.ab import SplitTest, note_shown, shown_log
 from graphrec.backup import Backup, back_up, restore
+from graphrec.bounded_log import BoundedLog
 from graphrec.errors import BackupError, GenerationError
 from graphrec.events.event import table_of
 from graphrec.generation import Generations
+from graphrec.jobs.runner import JobRunner, history_of
+from graphrec.operation_settings import ScheduleSettings
 from graphrec.recommender import Recommender
+from graphrec.service.impressions import Impressions
+from graphrec.service.keys import Keys
+from graphrec.service.pseudonyms import Pseudonyms
+from graphrec.service.replies import shown_list
+from graphrec.service.running import DRIFT
+from graphrec.shadow import shadow_log
 from graphrec.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
+EVERY_DAY = ScheduleSettings(prune="every day")
 KINDS = ["copy.tar", "copy.tar.gz", "copy.tgz", "copy.tar.zst"]
 
 
@@ -56,6 +68,45 @@ def test_what_is_restored_is_what_was_backed_up(shop: Path, world, tmp_path: Pat
         assert again.train().generation == 2
     assert names_of(shop) != []
     assert not list(shop.glob("backup-*"))
+
+
+def test_what_is_kept_beside_the_log_comes_back(shop: Path, tmp_path: Path) -> None:
+    _, key = Keys(shop).add("front", ["read"])
+    named = Pseudonyms(shop, at_the_door=True).user("somebody")
+    test = SplitTest("spring", {"live": 0.5, "other": 0.5})
+    with Recommender.open(shop) as recommender, Impressions(shop, 30) as impressions:
+        recommender.propose()
+        told = list(recommender.gate_log.rows())
+        shown = recommender.recommend("u1")
+        note_shown(shop, test, shown)
+        shadow_log(shop).append({"user": "u1"})
+        shadow_log(shop).path.rename(shadow_log(shop).older)  # it was full
+        shadow_log(shop).append({"user": "u2"})
+        BoundedLog(shop / DRIFT).append({"at": "now"})
+        with JobRunner(recommender.workspace, lambda: nullcontext(recommender), EVERY_DAY) as runner:
+            runner.plan(runner.now())
+            assert runner.run_now("prune").outcome == "done"
+        impressions.show(shown_list("recommend", shown))
+        impressions.write()
+        back_up(recommender.workspace, tmp_path / "copy.tar.gz")  # while the service has its file open
+        rates = impressions.rates()
+    assert (tmp_path / "copy.tar.gz").stat().st_mode & 0o077 == 0
+    again = tmp_path / "again"
+    restore(tmp_path / "copy.tar.gz", again)
+    assert Keys(again).find(key).name == "front"
+    assert Pseudonyms(again, at_the_door=True).user("somebody") == named
+    assert all((again / name).stat().st_mode & 0o077 == 0 for name in ("keys.json", "pseudonym.key"))
+    assert list(BoundedLog(again / "gate" / "reports.jsonl").rows()) == told != []
+    assert list(shown_log(again).rows()) == list(shown_log(shop).rows()) != []
+    assert [row["user"] for row in shadow_log(again).rows()] == ["u1", "u2"]
+    assert list(BoundedLog(again / DRIFT).rows()) == [{"at": "now"}]
+    assert history_of(again)[0] == history_of(shop)[0] != []
+    assert (again / "jobs" / "since.json").read_text() == (shop / "jobs" / "since.json").read_text()
+    with Impressions(again, 30) as impressions:
+        assert impressions.rates() == rates != []
+    live = f"generations/{Generations(again).current():06d}/"
+    ours = [name for name in names_of(shop) if not name.startswith(("generations/", "text")) or name.startswith(live)]
+    assert names_of(again) == ours
 
 
 def test_only_the_live_generation_is_in_it(shop: Path, tmp_path: Path) -> None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
+import shlex
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import typer
 import yaml
+
+from graphrec import cli
+from graphrec.service.jobs import PATIENCE
+from graphrec.service.server import GRACE
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -39,6 +47,42 @@ def test_compose_and_prometheus_name_files_that_there_are() -> None:
     assert [name for name in mounted if not (DEPLOY / name).exists()] == ["./metrics.key"]  # made once, never shipped
     prometheus = yaml.safe_load((DEPLOY / "prometheus.yaml").read_text())
     assert all((DEPLOY / name).is_file() for name in prometheus["rule_files"])
+
+
+def commands() -> Iterator[list[str]]:
+    """Every call of graphrec under deploy/, as its arguments."""
+    docker = (DEPLOY / "Dockerfile").read_text()
+    yield json.loads(re.search(r"^CMD (.+)$", docker, re.MULTILINE)[1])
+    for path in DEPLOY.iterdir():
+        for line in path.read_text().splitlines():
+            found = re.search(r"(?:bin/graphrec|run --rm graphrec|… graphrec) (\w.*)$", line)
+            if found:
+                yield shlex.split(found[1])
+
+
+def test_every_command_is_one_that_the_program_understands() -> None:
+    program, called = typer.main.get_command(cli.app), set()
+    assert isinstance(program, typer.core.TyperGroup)
+    for arguments in commands():
+        group, rest = program, arguments
+        while isinstance(group, typer.core.TyperGroup):
+            with group.make_context("graphrec", list(rest)) as context:
+                name, group, rest = group.resolve_command(context, rest)
+        group.make_context(name, list(rest))  # raises where an option or an argument is not understood
+        called.add(name)
+    assert {"serve", "schedule", "backup", "init", "add"} <= called
+
+
+def seconds(text: str) -> float:
+    return float(text.removesuffix("s"))
+
+
+def test_an_end_is_given_the_time_that_it_may_take() -> None:
+    """Requests, then jobs; of several workers all at the same time."""
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    unit = re.search(r"^TimeoutStopSec=(\d+)$", (DEPLOY / "graphrec.service").read_text(), re.MULTILINE)
+    for given in (compose["services"]["graphrec"]["stop_grace_period"], unit[1]):
+        assert seconds(given) > max(GRACE + PATIENCE, 3 * GRACE)
 
 
 def test_the_unit_runs_a_command_that_there_is() -> None:

@@ -19,7 +19,8 @@ from graphrec.events.event import Event, Item, table_of
 from graphrec.events.store import EventStore
 from graphrec.generation import Generation, Generations
 from graphrec.learned import Learned
-from graphrec.live_state import LiveState, open_state
+from graphrec.live_state import LiveState
+from graphrec.open_state import open_state
 from graphrec.ranking.pair_features import NAMES
 from graphrec.ranking.ranker import Ranker, ranked
 from graphrec.retrieval.choices import Choices

@@ -58,8 +58,15 @@ def test_the_python_examples(place):
 
 def test_the_command_line_example(place):
     (example,) = blocks("bash")
-    assert len(example.splitlines()) == 10
+    assert len(example.splitlines()) == 11
     printed = run(["bash", "-euo", "pipefail", "-c", example], place)
-    for expected in ("Generation 1 is live", "for 17850", "similar to 22423", "RED RETROSPOT", "Generation 2 is live"):
+    for expected in (
+        "Generation 1 is live",
+        "for 17850",
+        "similar to 22423",
+        "RED RETROSPOT",
+        "Generation 2 is live",
+        "deleted: 1",
+    ):
         assert expected in printed
     assert "problem" not in printed

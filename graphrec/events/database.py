@@ -159,17 +159,18 @@ class Database:
         """
         with self.reading() as connection:
             source: Any = connection.connection.driver_connection
-            target = sqlite3.connect(path)
+            _copy(source, path)
+
+    def fold(self) -> None:
+        """Bring the write-ahead log into the file and empty it, unless somebody reads an older state just now."""
+        if self._path is None:
+            return
+        with self._translated(), self._turn():
+            connection = self._writer.raw_connection()
             try:
-                target.execute("PRAGMA synchronous = FULL")
-                source.backup(target)  # all pages in one step, so of one moment
-                target.execute("PRAGMA journal_mode = DELETE")  # one file, until somebody opens it as a store
-            except sqlite3.Error as error:
-                raise StoreError(
-                    "the store could not be copied", got=str(error), way_out=_way_out(str(error))
-                ) from None
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
-                target.close()
+                connection.close()
 
     def close(self) -> None:
         """Close all connections; the last to close the file folds the write-ahead log into it."""
@@ -236,6 +237,27 @@ class Database:
             raise StoreError(f"the store {self._path} failed", got=cause, way_out=_way_out(cause)) from error
 
 
+def copy_database(file: Path, path: Path) -> None:
+    """Write one state of any SQLite file to a new file, durable when this returns; raises StoreError."""
+    source = sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True)
+    try:
+        _copy(source, path)
+    finally:
+        source.close()
+
+
+def _copy(source: sqlite3.Connection, path: Path) -> None:
+    target = sqlite3.connect(path)
+    try:
+        target.execute("PRAGMA synchronous = FULL")
+        source.backup(target)  # all pages in one step, so of one moment
+        target.execute("PRAGMA journal_mode = DELETE")  # one file, until somebody opens it to write
+    except sqlite3.Error as error:
+        raise StoreError(f"{path.name} could not be copied", got=str(error), way_out=_way_out(str(error))) from None
+    finally:
+        target.close()
+
+
 def _way_out(cause: str) -> str:
     for sign, way_out in (
         ("locked", "another program holds the file: close it and try again"),
@@ -261,6 +283,7 @@ def _durable(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA busy_timeout = 60000")
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
 
 
 def _begin(connection: sa.Connection) -> None:

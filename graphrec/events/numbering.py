@@ -65,6 +65,10 @@ class KeyNumbers:
         """Take note of committed numbers; -1 is none."""
         self._known.update((key, number) for key, number in zip(keys, numbers.tolist(), strict=True) if number >= 0)
 
+    def drop(self) -> None:
+        """Remember nothing: what was known may hold no longer."""
+        self._known = {}
+
     def _next(self, connection: sa.Connection) -> int:
         return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(self._number), -1))).scalar_one()) + 1
 

@@ -1,7 +1,8 @@
 """The event store: the log of what happened, who and what it named, and what the catalogue said; the truth.
 
 Appending is durable when it returns, and exactly once: a repeat changes nothing (`event_hash` has the rule). Numbers of
-users and items are dense, start at 0, follow the order of first appearance in the log and never change.
+users and items are dense, start at 0, follow the order of first appearance in the log and never change. Offsets rise by
+one an event. A user who is forgotten leaves a number that nobody has, and offsets that no event has any more.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from graphrec.events.database import kinds as kind_table
 from graphrec.events.database import users as user_table
 from graphrec.events.event import ID_EXPECTED, EventColumns, EventTable, Item, JsonScalar, check_attributes, is_id
 from graphrec.events.event_hash import coded, event_hashes
+from graphrec.events.forgetting import TIMES, Forgotten, forget_users, times_forgotten
 from graphrec.events.numbering import KeyNumbers, NumberedColumn
+from graphrec.events.upserts import canonical_json, current_contents, upsert_attributes, upsert_contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,11 +40,12 @@ _ROW = np.dtype(
 )
 # as text, because tuples through the driver's executemany take half the time of SQLAlchemy's dictionaries
 _INSERT_EVENT = 'INSERT INTO events (ts, h, "user", item, kind, value) VALUES (?, ?, ?, ?, ?, ?)'
-_ENDS = """SELECT (SELECT coalesce(max(seq), 0) FROM events), (SELECT coalesce(max(seq), 0) FROM catalogue),
-    (SELECT coalesce(max(number) + 1, 0) FROM users), (SELECT coalesce(max(number) + 1, 0) FROM items)"""
+_END = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)"  # whether or not it is still there
+_ENDS = f"""SELECT ({_END}), (SELECT coalesce(max(seq), 0) FROM catalogue),
+    (SELECT coalesce(max(number) + 1, 0) FROM users), (SELECT coalesce(max(number) + 1, 0) FROM items),
+    ({TIMES})"""
 _FIND_EVENT = "SELECT 1 FROM events WHERE ts = ? AND h = ?"
 
-Content = tuple[str, str, str]  # title, text, attributes as canonical JSON
 Row = TypeVar("Row")
 
 
@@ -78,12 +82,16 @@ class CatalogueRow(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """Where log, catalogue and numbers end, all of one moment: whoever follows the store compares four numbers."""
+    """Where log, catalogue and numbers end, all of one moment: whoever follows the store compares five numbers.
+
+    forgotten: how often the store has forgotten users; whoever followed it until then begins anew.
+    """
 
     offset: int
     catalogue: int
     users: int
     items: int
+    forgotten: int
 
 
 class Counts(NamedTuple):
@@ -103,6 +111,7 @@ class EventStore:
         self._users = KeyNumbers(user_table)
         self._items = KeyNumbers(item_table)
         self._kinds = KeyNumbers(kind_table)
+        self._numbered = 0  # times that the store had forgotten users when their numbers were remembered
 
     @classmethod
     def open(cls, url: str, *, directory: Path | None = None) -> Self:
@@ -136,6 +145,7 @@ class EventStore:
 
     def append_each(self, table: EventTable) -> tuple[Appended, npt.NDArray[np.bool_]]:
         """Append like `append`, and tell of each row whether it was new, bool[n]."""
+        numbered = self._numbered
         users, items, kinds = coded(table.users), coded(table.items), coded(table.kinds)
         hashes = event_hashes(table, users, items, kinds)
         columns = [
@@ -147,6 +157,8 @@ class EventStore:
         new = np.zeros(len(table), np.bool_)
         for start in range(0, len(rows), BATCH_ROWS):
             with self._database.writing() as connection:
+                if self._keep_up(connection) != numbered:
+                    numbered, columns[0] = self._numbered, NumberedColumn(users, self._users)
                 new[_append_batch(connection, table, hashes, columns, rows[start : start + BATCH_ROWS])] = True
         for column in columns:
             column.remember()
@@ -156,13 +168,18 @@ class EventStore:
     @property
     def offset(self) -> int:
         """Where the log ends: the offset of its last event, 0 when it is empty."""
-        return self._scalar(sa.func.max(events.c.seq)) or 0
+        return self._scalar(sa.text(f"({_END})")) or 0
+
+    @property
+    def forgotten(self) -> int:
+        """How often users have been forgotten."""
+        return int(self._scalar(sa.text(f"({TIMES})")) or 0)
 
     def ends(self) -> Ends:
         """Tell whether there is anything new, in one question."""
         with self._database.reading() as connection:
             cursor: Any = connection.exec_driver_sql(_ENDS).cursor
-            return Ends(*cursor.fetchone())
+            return Ends(*map(int, cursor.fetchone()))
 
     @property
     def catalogue_offset(self) -> int:
@@ -201,11 +218,11 @@ class EventStore:
         """Write what is new in some items as versions of the catalogue; durable when this returns."""
         outcome = np.zeros(3, np.int64)
         for batch in _batches(items):
-            contents = [(item.title, item.text, _json(item.attributes)) for item in batch]
+            contents = [(item.title, item.text, canonical_json(item.attributes)) for item in batch]
             with self._database.writing() as connection:
                 numbers, _ = self._items.numbers(connection, [item.id for item in batch])
-                current = _current_contents(connection, numbers)
-                outcome += _upsert_contents(connection, numbers, contents, current)
+                current = current_contents(connection, numbers)
+                outcome += upsert_contents(connection, numbers, contents, current)
         return Upserted(*outcome.tolist())
 
     def upsert_users(self, rows: Iterable[tuple[str, Mapping[str, object]]]) -> Upserted:
@@ -217,9 +234,22 @@ class EventStore:
                     raise InputError("not a user: its id", expected=f"text, {ID_EXPECTED}", got=repr(key))
                 check_attributes(attributes)
             with self._database.writing() as connection:
+                self._keep_up(connection)
                 numbers, first_new = self._users.numbers(connection, [key for key, _ in batch])
-                outcome += _upsert_attributes(connection, numbers, first_new, [_json(row) for _, row in batch])
+                outcome += upsert_attributes(connection, numbers, first_new, [canonical_json(row) for _, row in batch])
         return Upserted(*outcome.tolist())
+
+    def forget(self, users: Sequence[str]) -> Forgotten:
+        """Delete ids, attributes and events of some users, in one transaction; durable, and overwritten, afterwards.
+
+        A number stays nobody's, under a name drawn at random. Whoever posts one of the ids again is a new user.
+        """
+        with self._database.writing() as connection:
+            done = forget_users(connection, users)
+            self._keep_up(connection)
+        if done.users:
+            self._database.fold()
+        return done
 
     def user_attributes(self, user: str) -> dict[str, JsonScalar]:
         """Tell what is known of a user, nothing for an unknown one."""
@@ -261,12 +291,20 @@ class EventStore:
         with self._database.reading() as connection:
             return Counts(*connection.execute(counted).one())
 
+    def _keep_up(self, connection: sa.Connection) -> int:
+        """Remember no number from before users were forgotten; how often that has been. In a write transaction."""
+        times = times_forgotten(connection)
+        if times != self._numbered:
+            self._users.drop()
+            self._numbered = times
+        return times
+
     def _keys(self, table: sa.Table, after: int) -> list[str]:
         keys = sa.select(table.c.key).where(table.c.number >= after).order_by(table.c.number)
         with self._database.reading() as connection:
             return [key for (key,) in _bare_rows(connection, keys)]
 
-    def _scalar(self, expression: sa.ColumnElement[int]) -> int | None:
+    def _scalar(self, expression: sa.ColumnElement[int] | sa.TextClause) -> int | None:
         with self._database.reading() as connection:
             return connection.execute(sa.select(expression)).scalar()
 
@@ -331,51 +369,6 @@ def _known_events(
         known.append(cursor.fetchone() is not None)
     cursor.close()
     return np.array(known, np.bool_)
-
-
-def _current_contents(connection: sa.Connection, numbers: Sequence[int]) -> dict[int, Content]:
-    c = catalogue.c
-    latest = sa.select(sa.func.max(c.seq)).where(c.item.in_(set(numbers))).group_by(c.item)
-    rows = connection.execute(sa.select(c.item, c.title, c.text, c.attributes).where(c.seq.in_(latest)))
-    return {item: (title, text, attributes) for item, title, text, attributes in rows}
-
-
-def _upsert_contents(
-    connection: sa.Connection, numbers: Sequence[int], contents: Sequence[Content], current: dict[int, Content]
-) -> tuple[int, int, int]:
-    versions = []
-    added = 0
-    for number, content in zip(numbers, contents, strict=True):
-        before = current.get(number)
-        if content != before:
-            current[number] = content
-            added += before is None
-            versions.append({"item": number, "title": content[0], "text": content[1], "attributes": content[2]})
-    if versions:
-        connection.execute(sa.insert(catalogue), versions)
-    return added, len(versions) - added, len(contents) - len(versions)
-
-
-def _upsert_attributes(
-    connection: sa.Connection, numbers: Sequence[int], first_new: int, attributes: Sequence[str]
-) -> tuple[int, int, int]:
-    u = user_table.c
-    wanted = sa.select(u.number, u.attributes).where(u.number.in_(set(numbers)))
-    current = {row.number: row.attributes for row in connection.execute(wanted)}
-    met: set[int] = set()
-    outcome = [0, 0, 0]
-    for number, new in zip(numbers, attributes, strict=True):
-        added = number >= first_new and number not in met
-        met.add(number)
-        outcome[0 if added else 1 if current[number] != new else 2] += 1
-        if current[number] != new:
-            current[number] = new
-            connection.execute(sa.update(user_table).where(u.number == number).values(attributes=new))
-    return outcome[0], outcome[1], outcome[2]
-
-
-def _json(attributes: Mapping[str, object]) -> str:
-    return json.dumps(attributes, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -105,5 +105,8 @@ def time_zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (OSError, ValueError, LookupError):
         raise ConfigError(
-            "the time zone is not known", expected='"UTC" or "Europe/Amsterdam"', got=repr(name)
+            "the time zone is not known",
+            expected='"UTC" or "Europe/Amsterdam"',
+            got=repr(name),
+            way_out="[schedule] time_zone in graphrec.toml, or the package tzdata where the system has no zones",
         ) from None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from graphrec.jobs.owned_lock import OwnedLock, Owner
 from graphrec.jobs.runner import FOLDER
+from graphrec.threads import Thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,7 @@ class JobScheduler:
         self._place = OwnedLock(runner.workspace.directory / FOLDER, "scheduler")
         self._stop = threading.Event()
         self._skipped: dict[str, int] = {}
-        self._thread = threading.Thread(target=self.run, name="graphrec scheduler", daemon=True)
+        self._thread = Thread(target=self.run, name="graphrec scheduler", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -26,7 +26,7 @@ from graphrec.service.replies import IMPRESSION, error_reply, explained
 from graphrec.service.running import Running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from graphrec.operation_settings import ServeSettings
     from graphrec.recommender import Recommender
@@ -38,14 +38,19 @@ _TEXT += "command line; its impression id and its timings are in headers."
 
 
 def create_app(
-    recommender: Recommender, settings: ServeSettings | None = None, *, pages: Path | None = None
+    recommender: Recommender,
+    settings: ServeSettings | None = None,
+    *,
+    pages: Path | None = None,
+    labels: Mapping[str, str] = {},
 ) -> FastAPI:
     """The service of an open recommender, which stays open when the service ends.
 
-    settings: of the workspace if None. pages: a folder of static files, served under /ui.
+    settings: of the workspace if None. pages: a folder of static files, served under /ui. labels: of every
+    metric.
     """
     chosen = recommender.workspace.config.serve if settings is None else settings
-    running = Running(recommender, chosen)
+    running = Running(recommender, chosen, labels)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

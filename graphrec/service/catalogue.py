@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -16,6 +17,8 @@ from graphrec.service.running import Running
 
 if TYPE_CHECKING:
     from graphrec.events.store import Upserted
+
+_LOOK = 0.02  # seconds
 
 Id = Annotated[str, Field(min_length=1, max_length=512)]
 Scalar = str | int | float | bool | None
@@ -49,6 +52,14 @@ class Written(BaseModel):
     added: int
     changed: int
     unchanged: int
+    visible: bool
+
+
+class Erased(BaseModel):
+    """What was deleted of a user, and whether the answers are derived without it by now."""
+
+    events: int
+    notes: int
     visible: bool
 
 
@@ -112,14 +123,22 @@ def routes(running: Running) -> APIRouter:
             return error_reply(404, "UnknownUser", "nothing is known of this user")
         return json_reply({"user": known, "attributes": attributes})
 
-    @router.delete("/users", response_model=Written, responses={404: {"description": "Nothing is known of the user."}})
-    async def empty_user(request: Request, user: UserId) -> Response:
-        """Empty what is known of a user beside events; events stay in the log."""
+    @router.delete("/users", response_model=Erased, responses={404: {"description": "There is no such user."}})
+    async def forget_user(request: Request, user: UserId, wait: bool = True) -> Response:
+        """Delete a user's id, attributes, events and lists, for good; `wait`s until the answers are derived anew."""
         known = named(user)
         request.state.user = running.pseudonyms.mask(known)
-        if not await running.change(lambda: store.user_attributes(known)) and known not in shop.users:
+        if running.impressions is not None:
+            await running.change(running.impressions.write)  # what was just shown is to go, too
+        done = await running.change(lambda: shop.erase(known))
+        if not done.users:
             return error_reply(404, "UnknownUser", "nothing is known of this user")
-        return _written(await running.change(lambda: store.upsert_users([(known, {})])), visible=True)
+        running.follower.wake()
+        patience = running.settings.wait_seconds if wait else 0.0
+        while shop.forgotten < done.times and patience > 0:
+            await asyncio.sleep(_LOOK)
+            patience -= _LOOK
+        return json_reply({"events": done.events, "notes": done.notes, "visible": shop.forgotten >= done.times})
 
     return router
 

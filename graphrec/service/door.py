@@ -12,6 +12,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+from graphrec.service.address import LOOPBACK, is_loopback
 from graphrec.service.keys import ADMIN, READ, WRITE
 from graphrec.service.replies import error_reply
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fastapi import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from graphrec.service.keys import Keys
     from graphrec.service.running import Running
 
 OPEN = {"/", "/healthz", "/readyz", "/v1/version", "/openapi.json"}
@@ -32,12 +34,12 @@ ADMINISTRATION = (
     "/v1/drift",
     "/v1/frequent",
 )
+FORGET = "/v1/users"  # a user who is deleted does not come back
 QUESTIONS = {"/v1/recommend", "/v1/recommend/batch"}  # posted, and yet they only read
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 _HARMLESS = {"GET", "HEAD", "OPTIONS"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_HEADERS = [
+HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -53,6 +55,7 @@ class Door:
 
     def __init__(self, app: ASGIApp, running: Running) -> None:
         self._app, self._running = app, running
+        self._here = is_loopback(running.settings.host)  # else the last key may have been revoked since the start
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an HTTP request on, or refuse it."""
@@ -70,7 +73,7 @@ class Door:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *_HEADERS]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *HEADERS]
             await send(message)
 
         refusal = self._refusal(scope, headers)
@@ -81,7 +84,7 @@ class Door:
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> ASGIApp | None:
         """The reply to whoever must stay outside, None for a request that may pass."""
-        running, path = self._running, scope["path"]
+        running, path = self._running, _path(scope)
         client = scope.get("client")
         caller = "address " + (client[0] if client else "unknown")
         if running.keys:
@@ -95,7 +98,7 @@ class Door:
                 return self._refuse(401, "key", "a key is needed", "Authorization: Bearer KEY", "graphrec key add")
             if needed is not None and key is not None and not key.opens(needed):
                 return self._refuse(403, "scope", "the key does not open this", f"a key with the scope {needed}", None)
-        elif _host(headers) not in LOOPBACK:
+        elif not (self._here and _host(headers) in LOOPBACK):
             return self._refuse(
                 403,
                 "host",
@@ -118,7 +121,7 @@ class Door:
 
     def _is_open(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
         """Whether it needs no key: health, pages, and a browser that asks which origins may ask, which sends none."""
-        path = scope["path"]
+        path = _path(scope)
         preflight = scope["method"] == "OPTIONS" and b"access-control-request-method" in headers
         static = path.startswith((f"{PAGES}/", f"{DASHBOARD}/"))
         return path in OPEN or static or (preflight and bool(self._running.settings.origins))
@@ -149,9 +152,24 @@ class Door:
         _log.info("request", extra={"fields": fields})
 
 
+def may_see(keys: Keys, host: str, headers: dict[bytes, bytes]) -> bool:
+    """Whether whoever sends this may know of a service that listens at `host`: by any key of it, or from here."""
+    if keys:
+        return keys.find(_presented(headers)) is not None
+    return is_loopback(host) and _host(headers) in LOOPBACK
+
+
+def _path(scope: Scope) -> str:
+    """The path below the place where the service is mounted, by which its routes are found, too."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 def _scope(method: str, path: str) -> str:
     """What a key must open for this; anything unknown is read and then not found."""
     if any(path == one or path.startswith(f"{one}/") for one in ADMINISTRATION):
+        return ADMIN
+    if method == "DELETE" and path == FORGET:
         return ADMIN
     return READ if method in ("GET", "HEAD", "OPTIONS") or path in QUESTIONS else WRITE
 

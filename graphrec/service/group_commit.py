@@ -19,6 +19,7 @@ import numpy as np
 from graphrec.errors import StoreError
 from graphrec.events.raw_rows import object_rows
 from graphrec.events.validation import validate
+from graphrec.threads import Thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,7 +76,7 @@ class GroupCommit:
         self._waiting = 0
         self._lock = threading.Lock()
         self._last = 0.0
-        self._thread = threading.Thread(target=self._run, name="graphrec group commit", daemon=True)
+        self._thread = Thread(target=self._run, name="graphrec group commit", daemon=True)
 
     def __enter__(self) -> GroupCommit:
         self._thread.start()

@@ -28,8 +28,7 @@ def routes(running: Running) -> APIRouter:
     @router.get("/readyz", responses={503: {"description": "Not ready: the check that fails is false."}})
     async def ready() -> Response:
         """Whether questions should be sent here."""
-        checks = {"store": await running.change(lambda: _answers(running)), "writer": running.commit.alive}
-        checks["follower"] = running.follower.followed.error is None
+        checks = await readiness(running)
         return json_reply({"ready": all(checks.values()), **checks}, 200 if all(checks.values()) else 503)
 
     @router.get("/v1/version")
@@ -64,6 +63,13 @@ def routes(running: Running) -> APIRouter:
         return Response(page, media_type=CONTENT_TYPE_LATEST)
 
     return router
+
+
+async def readiness(running: Running) -> dict[str, bool]:
+    """Whether each part of a service that answers need works."""
+    checks = {"store": await running.change(lambda: _answers(running)), "writer": running.commit.alive}
+    checks["follower"] = running.follower.followed.error is None
+    return checks
 
 
 def _answers(running: Running) -> bool:

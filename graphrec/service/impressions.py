@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from graphrec.notes import IMPRESSIONS
+from graphrec.threads import Thread
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-FILE = "impressions.db"
 UNTRAINED = 0  # instead of the number of a generation
 _EVERY = 0.2  # seconds between two transactions
 _MOST_WAITING = 50_000  # lists and outcomes; more are dropped
@@ -95,12 +97,12 @@ class Impressions:
         self._lock = threading.Lock()  # of the connection
         self._stop = threading.Event()
         self._pruned = 0.0
-        self._connection = sqlite3.connect(directory / FILE, check_same_thread=False, isolation_level=None)
+        self._connection = sqlite3.connect(directory / IMPRESSIONS, check_same_thread=False, isolation_level=None)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute("PRAGMA busy_timeout = 10000")
         self._connection.executescript(_SCHEMA)
-        self._thread = threading.Thread(target=self._run, name="graphrec impressions", daemon=True)
+        self._thread = Thread(target=self._run, name="graphrec impressions", daemon=True)
 
     def __enter__(self) -> Impressions:
         self._thread.start()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
+from graphrec.errors import BusyError
 from graphrec.jobs.runner import JobRunner, history_of
 from graphrec.jobs.scheduler import JobScheduler
+from graphrec.threads import Thread
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from graphrec.recommender import Recommender
 
 PATIENCE = 10.0  # seconds that a job has to end in when the service does
 _SHOWN = 50  # newest runs
+_TURN = threading.Lock()  # one model in the making at a time in a process: each takes the memory of a second state
 
 
 class Jobs:
@@ -29,12 +33,11 @@ class Jobs:
         self._lock = threading.Lock()
         self._stack = ExitStack()
         due, self._asked = (
-            self._stack.enter_context(JobRunner(recommender.workspace, lambda: nullcontext(recommender)))
-            for _ in range(2)
+            self._stack.enter_context(JobRunner(recommender.workspace, lambda: _in_turn(recommender))) for _ in range(2)
         )
         self._scheduler = JobScheduler(due)
         self._scheduled = scheduled and bool(due.schedules)
-        self._thread: threading.Thread | None = None
+        self._thread: Thread | None = None
 
     def __enter__(self) -> Self:
         if self._scheduled:
@@ -59,9 +62,7 @@ class Jobs:
             owner = self._asked.running()
             if owner is not None and owner.state != "gone":
                 return False
-            self._thread = threading.Thread(
-                target=self._asked.run_now, args=(job,), name=f"graphrec {job}", daemon=True
-            )
+            self._thread = Thread(target=self._asked.run_now, args=(job,), name=f"graphrec {job}", daemon=True)
             self._thread.start()
         return True
 
@@ -75,3 +76,14 @@ class Jobs:
             "leader": None if leader is None else leader.to_dict(),
             "runs": [run.to_dict() for run in reversed(runs[-_SHOWN:])],
         }
+
+
+@contextmanager
+def _in_turn(recommender: Recommender) -> Iterator[Recommender]:
+    """The recommender, once no other tenant of this process makes a model; raises BusyError: the job stays due."""
+    if not _TURN.acquire(blocking=False):
+        raise BusyError("a job of another tenant is running")
+    try:
+        yield recommender
+    finally:
+        _TURN.release()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from graphrec.threads import Thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -122,7 +124,7 @@ class LiveSeries:
         self._lock = threading.Lock()
         self._kinds = {"seconds": _Gathering(SECOND, _SECONDS), "minutes": _Gathering(MINUTE, _MINUTES)}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="graphrec live figures", daemon=True)
+        self._thread = Thread(target=self._run, name="graphrec live figures", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from graphrec.follower import Follower
     from graphrec.recommender import Recommender
@@ -19,11 +20,25 @@ if TYPE_CHECKING:
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
-class Metrics:
-    """The metrics of one service."""
+class _Labelled(CollectorRegistry):
+    """A registry that says of every value whose it is."""
 
-    def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        super().__init__()
+        self._added = dict(labels)
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric, with the labels."""
+        for metric in super().collect():
+            metric.samples = [one._replace(labels={**self._added, **one.labels}) for one in metric.samples]
+            yield metric
+
+
+class Metrics:
+    """The metrics of one service; labels: of every value, so that those of several can be told apart."""
+
+    def __init__(self, labels: Mapping[str, str] = {}) -> None:
+        self.registry = registry = _Labelled(labels)
         self._process = ProcessCollector(registry=registry)
         self.requests = Counter("graphrec_http_requests", "Requests.", ["route", "method", "status"], registry=registry)
         self.seconds = Histogram(

@@ -23,6 +23,7 @@ from graphrec.service.live import LiveSeries, Standing
 from graphrec.service.metrics import Metrics
 from graphrec.service.prequential import Prequential
 from graphrec.service.pseudonyms import Pseudonyms
+from graphrec.threads import inherited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,15 +51,16 @@ class Running:
     """A service without its routes: `with Running(recommender, settings)` starts the threads and ends them.
 
     What was acknowledged is durable and in the answers' log when the context is left; the recommender stays open.
+    labels: of every metric.
     """
 
-    def __init__(self, recommender: Recommender, settings: ServeSettings) -> None:
+    def __init__(self, recommender: Recommender, settings: ServeSettings, labels: Mapping[str, str] = {}) -> None:
         directory = recommender.workspace.directory
         self.recommender, self.settings = recommender, settings
         self.keys = Keys(directory)
         self.rate = RateLimit(settings.rate)
         self.pseudonyms = Pseudonyms(directory, at_the_door=settings.pseudonyms)
-        self.metrics = Metrics()
+        self.metrics = Metrics(labels)
         self.started = time.time()
         self.live = LiveSeries(self._standing)
         self.prequential = Prequential(recommender)
@@ -70,8 +72,9 @@ class Running:
         self.jobs = Jobs(recommender, scheduled=settings.schedule)
         self.drift = BoundedLog(directory / DRIFT, _DRIFT_BYTES)
         self.measuring = threading.Lock()
-        self._pool = ThreadPoolExecutor(settings.threads, "graphrec answers")
-        self._catalogue = ThreadPoolExecutor(1, "graphrec catalogue")  # a long import holds no question up
+        self._pool = ThreadPoolExecutor(settings.threads, "graphrec answers", initializer=inherited())
+        # a thread of its own, so that a long import holds no question up
+        self._catalogue = ThreadPoolExecutor(1, "graphrec catalogue", initializer=inherited())
         self._asked = 0
         self._rates: tuple[float, list[Rates]] = (0.0, [])
         self._stack = ExitStack()

@@ -1,42 +1,53 @@
-"""`graphrec serve`: opens the workspace, binds, answers until it is told to stop, and leaves nothing half done."""
+"""`graphrec serve`: opens the workspaces, binds, answers until it is told to stop, and leaves nothing half done."""
 
 from __future__ import annotations
 
-import ipaddress
-import socket
+import logging
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import uvicorn
 
-from graphrec.errors import ConfigError
+from graphrec.errors import ConfigError, GraphrecError
 from graphrec.recommender import Recommender
 from graphrec.service.app import create_app
-from graphrec.service.keys import Keys
-from graphrec.service.logs import log_as_json
+from graphrec.service.logs import log_as_json, of_tenant
+from graphrec.service.together import create_tenants_app
 from graphrec.workspace import Workspace
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from graphrec.operation_settings import ServeSettings
+    from fastapi import FastAPI
+    from starlette.types import ASGIApp
+
+    from graphrec.service.tenants import Tenant
 
 GRACE = 10  # seconds that requests have to end in
 KEPT = 75  # seconds that an idle connection is kept: longer than proxies keep theirs
 
+_log = logging.getLogger(__name__)
+
 
 def serve(
-    directory: Path, settings: ServeSettings, pages: Path | None = None, listener: socket.socket | None = None
+    tenants: Sequence[Tenant],
+    pages: Path | None = None,
+    listener: socket.socket | None = None,
+    labels: Mapping[str, str] = {},
 ) -> None:
-    """Serve a workspace until SIGTERM or SIGINT; raises ConfigError for an address that strangers could reach.
+    """Serve workspaces until SIGTERM or SIGINT; raises ConfigError for an address that strangers could reach.
 
-    listener: a socket that listens already, instead of one at the address.
+    listener: a socket that listens already, instead of one at the address. labels: of every metric.
     """
-    workspace = Workspace(directory)
-    check_address(settings.host, Keys(workspace.directory))
+    for tenant in tenants:
+        tenant.check_address()
     log_as_json()
-    with Recommender(workspace) as recommender:
+    settings = tenants[0].settings
+    with ExitStack() as stack:
         config = uvicorn.Config(
-            create_app(recommender, settings, pages=pages),
+            opened(stack, tenants, pages, labels),
             host=settings.host,
             port=settings.port,
             log_config=None,
@@ -49,21 +60,36 @@ def serve(
         uvicorn.Server(config).run(None if listener is None else [listener])
 
 
-def check_address(host: str, keys: Keys) -> None:
-    """Raise ConfigError where others than this machine could ask and no key is in force."""
-    if not (is_loopback(host) or keys):
-        raise ConfigError(
-            f"a service at {host} can be reached from elsewhere, and there is no key",
-            expected="a key, or an address of this machine only",
-            way_out="graphrec key add, or --host 127.0.0.1",
-        )
+def opened(
+    stack: ExitStack, tenants: Sequence[Tenant], pages: Path | None = None, labels: Mapping[str, str] = {}
+) -> ASGIApp:
+    """The application of one workspace, or of several, which are open until the stack is left.
+
+    Of several one may fail to open, which is logged; raises what the last one raises where all do, and ConfigError for
+    settings that are not understood and for two workspaces with one store.
+    """
+    if not tenants[0].name:
+        return _app(stack, tenants[0], pages, labels)
+    apps: dict[str, FastAPI | None] = {}
+    for tenant in tenants:
+        with of_tenant(tenant.name):
+            try:
+                apps[tenant.name] = _app(stack, tenant, pages, {**labels, "tenant": tenant.name})
+            except ConfigError:
+                raise
+            except Exception as error:  # whatever it is, it is no reason to keep the others from answering
+                if len(apps) == len(tenants) - 1 and not any(apps.values()):
+                    raise
+                known = isinstance(error, GraphrecError)
+                _log.error("the workspace cannot be opened: %s", error, exc_info=not known)
+                apps[tenant.name] = None
+    stores = [app.state.running.recommender.store.path for app in apps.values() if app is not None]
+    shared = [str(path) for path in stores if path is not None and stores.count(path) > 1]
+    if shared:
+        raise ConfigError("two tenants have one store", got=shared[0], way_out="[store] url in graphrec.toml")
+    return create_tenants_app(tenants, apps)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+def _app(stack: ExitStack, tenant: Tenant, pages: Path | None, labels: Mapping[str, str]) -> FastAPI:
+    recommender = stack.enter_context(Recommender(Workspace(tenant.directory)))
+    return create_app(recommender, tenant.settings, pages=pages, labels=labels)

@@ -1,28 +1,30 @@
 """Several processes behind one port: they share the socket, follow the same log, and one of them runs the jobs.
 
-Each opens the workspace for itself and may take posts: the store has one writer at a time. One that ends is started
-anew; what it had acknowledged is in the log, and the others have followed it.
+Each opens the workspaces for itself and may take posts: a store has one writer at a time. One that ends is started
+anew; what it had acknowledged is in the log, and the others have followed it. When the process that looks after them
+dies, however it dies, they end in order: each holds the reading end of a pipe whose writing end dies with it.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
 from graphrec.errors import ConfigError
-from graphrec.service.keys import Keys
 from graphrec.service.pseudonyms import Pseudonyms
-from graphrec.service.server import GRACE, check_address
-from graphrec.workspace import Workspace
+from graphrec.service.server import GRACE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from graphrec.operation_settings import ServeSettings
+    from graphrec.service.tenants import Tenant
 
 _LOOK = 0.1  # seconds
 _LEAST_LIFE = (
@@ -31,33 +33,46 @@ _LEAST_LIFE = (
 _BACKLOG = 2_048  # connections that may wait
 
 
-def serve_in_many(workers: int, directory: Path, settings: ServeSettings, pages: Path | None = None) -> None:
-    """Serve a workspace by so many processes until SIGTERM or SIGINT; raises ConfigError as `serve` does."""
-    workspace = Workspace(directory)
-    check_address(settings.host, Keys(workspace.directory))
-    Pseudonyms(workspace.directory, at_the_door=settings.pseudonyms)  # its key is made once, before all of them look
+def serve_in_many(workers: int, tenants: Sequence[Tenant], pages: Path | None = None) -> None:
+    """Serve workspaces by so many processes until SIGTERM or SIGINT; raises ConfigError as `serve` does."""
+    for tenant in tenants:
+        tenant.check_address()
+        Pseudonyms(tenant.directory, at_the_door=tenant.settings.pseudonyms)  # its key is made before all of them look
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: stopping.append(number))
-    with _listening(settings.host, settings.port) as listener:
-        descriptor = listener.fileno()
-        command = [sys.executable, "-m", "graphrec.cli", "serve", str(directory), "--host", settings.host]
-        command += ["--listener", str(descriptor), *([] if pages is None else ["--pages", str(pages)])]
+    host, port = tenants[0].settings.host, tenants[0].settings.port
+    lifeline, held = os.pipe()  # `held` is this process's alone
+    with _listening(host, port) as listener, open(held, "wb"), open(lifeline, "rb"):
+        handed = [listener.fileno(), lifeline]
+        command = [sys.executable, "-m", "graphrec.cli", "serve", *(tenant.argument for tenant in tenants)]
+        command += ["--host", host, "--listener", str(handed[0]), "--lifeline", str(handed[1])]
+        command += [] if pages is None else ["--pages", str(pages)]
         places: list[tuple[subprocess.Popen[bytes], float]] = []
         try:
             while not stopping:
                 for place in range(workers):
                     if place == len(places):
-                        places.append(_started(command, descriptor))
+                        places.append(_started(command, place, handed))
                     elif places[place][0].poll() is not None and time.monotonic() - places[place][1] > _LEAST_LIFE:
-                        places[place] = _started(command, descriptor)
+                        places[place] = _started(command, place, handed)
                 time.sleep(_LOOK)
         finally:
             _end([process for process, _ in places])
 
 
-def _started(command: list[str], descriptor: int) -> tuple[subprocess.Popen[bytes], float]:
-    return subprocess.Popen(command, pass_fds=[descriptor]), time.monotonic()
+def end_with(lifeline: int) -> None:
+    """End this process in order, as SIGTERM does, once nobody holds the other end of a pipe."""
+
+    def wait() -> None:
+        os.read(lifeline, 1)  # nobody ever writes: it returns at the end
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="graphrec lifeline", daemon=True).start()
+
+
+def _started(command: list[str], place: int, handed: list[int]) -> tuple[subprocess.Popen[bytes], float]:
+    return subprocess.Popen([*command, "--worker", str(place + 1)], pass_fds=handed), time.monotonic()
 
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:

@@ -47,14 +47,42 @@ def test_items_are_listed_some_at_a_time(client) -> None:
     assert client.ask("/v1/items/page", after=1000) == {"items": [], "next": None}
 
 
-def test_users_are_written_read_and_emptied(client) -> None:
+def test_users_are_written_and_read(client) -> None:
     rows = [{"id": "u1", "attributes": {"country": "UK"}}, {"id": "new"}]
     assert client.put("/v1/users", json=rows).json() == {"added": 1, "changed": 1, "unchanged": 0, "visible": True}
     assert client.ask("/v1/users", user="u1") == {"user": "u1", "attributes": {"country": "UK"}}
     assert client.ask("/v1/profile", user="u1")["attributes"] == {"country": "UK"}
-    assert client.delete("/v1/users?user=u1").json()["changed"] == 1
+    assert client.put("/v1/users", json={"id": "u1"}).json()["changed"] == 1  # as a whole: so it is emptied
     assert client.ask("/v1/users", user="u1")["attributes"] == {}
     assert client.ask("/v1/profile", user="u1")["items"] > 0
+
+
+def test_a_user_who_is_deleted_is_forgotten(start) -> None:
+    client = start(wait_seconds=20)
+    store = client.running.recommender.store
+    events, offset = store.counts().events, store.offset
+    listed = client.get("/v1/recommend?user=u1").headers["x-impression-id"]
+    history = client.ask("/v1/profile", user="u1")["items"]
+    reply = client.delete("/v1/users?user=u1").json()
+    assert (reply["visible"], reply["notes"], reply["events"] >= history > 0) == (True, 1, True)
+    assert (store.counts().events, store.offset) == (events - reply["events"], offset)
+    assert client.ask("/v1/profile", user="u1")["known"] is False
+    assert client.get("/v1/users?user=u1").status_code == 404
+    assert client.delete("/v1/users?user=u1").status_code == 404
+    assert "unknown user" in client.ask("/v1/recommend", user="u1")["note"]
+    told = {"impression": listed, "item": "i1", "kind": "click"}
+    assert client.post("/v1/feedback", json=told).status_code == 404
+    event = {"user": "u1", "item": "i3", "timestamp": 1_710_000_000}
+    assert client.post("/v1/events", json=event).json()["visible"]
+    assert client.ask("/v1/profile", user="u1")["items"] == 1
+    assert (client.ask("/v1/version")["generation"], client.ask("/v1/version")["offset"]) == (1, offset + 1)
+
+
+def test_a_user_is_forgotten_by_the_name_that_the_log_has(start) -> None:
+    client = start(pseudonyms=True, wait_seconds=20)
+    client.post("/v1/events", json={"user": "ann", "item": "i3", "timestamp": 1_710_000_000})
+    assert client.delete("/v1/users?user=ann").json()["events"] == 1
+    assert not client.ask("/v1/profile", user="ann")["known"]
 
 
 def test_what_is_not_there_or_cannot_be_kept(start) -> None:

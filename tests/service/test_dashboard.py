@@ -6,18 +6,21 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
 from browser import DESKTOP, PHONE, Page, chromium, until
+from starlette.types import ASGIApp
 
 from graphrec.operation_settings import ServeSettings
 from graphrec.recommender import Recommender
 from graphrec.service.app import create_app
 from graphrec.service.keys import Keys
+from graphrec.service.server import opened
+from graphrec.service.tenants import tenants_of
 
 MARKUP = "<img src=x onerror=alert(1)>"
 NAMES = "#try-list b"
@@ -44,7 +47,13 @@ def served(trained_once: Path, tmp_path_factory: pytest.TempPathFactory, words) 
 @contextmanager
 def serving(recommender: Recommender) -> Iterator[str]:
     """The address of a service in a thread of this process."""
-    server = uvicorn.Server(uvicorn.Config(create_app(recommender, ServeSettings()), port=0, log_config=None))
+    with at_a_port(create_app(recommender, ServeSettings())) as address:
+        yield address
+
+
+@contextmanager
+def at_a_port(app: ASGIApp) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -251,4 +260,25 @@ def test_a_key_is_asked_for_and_kept_in_the_tab_only(page: Page, served) -> None
         ]
     finally:
         Keys(recommender.workspace.directory).revoke(kept.id)
+        page.run("sessionStorage.clear()")
+
+
+def test_each_tenant_has_its_dashboard_and_a_key_goes_to_its_own_only(
+    page: Page, shop: Path, word_encoder, tmp_path: Path
+) -> None:
+    other = shutil.copytree(shop, tmp_path / "other")
+    keys = {name: Keys(path).add("engineer", ["admin"])[1] for name, path in (("a", shop), ("b", other))}
+    with ExitStack() as stack:
+        app = opened(stack, tenants_of([f"a={shop}", f"b={other}"], {}))
+        address = stack.enter_context(at_a_port(app))
+        for name, key in keys.items():  # in one tab: the second must not be asked with the key of the first
+            page.open(f"{address}t/{name}")
+            until(lambda: "a key" in page.text("#health-text"))
+            page.click("#key-button")
+            page.type("#key-input", key)
+            page.click("#key-dialog button.primary")
+            until(lambda: len(page.texts(NAMES)) == 10 and page.texts("#generation-table tbody tr"))
+        page.open(f"{address}t/a/")
+        until(lambda: len(page.texts(NAMES)) == 10)
+        assert set(page.run("return Object.values(sessionStorage)")) == set(keys.values())
         page.run("sessionStorage.clear()")

@@ -43,6 +43,8 @@ def test_each_scope_opens_its_own_and_health_is_open(client, shop: Path) -> None
         assert client.put("/v1/items", json={"id": "a"}, headers={"x-api-key": keys[scope]}).status_code == status
     statuses = [client.get("/v1/status", headers=bearer(keys[scope])).status_code for scope in keys]
     assert statuses == [403, 403, 200]
+    forgetting = [client.delete("/v1/users?user=u1", headers=bearer(keys[scope])).status_code for scope in keys]
+    assert forgetting == [403, 403, 200]
     assert client.get("/nothing").status_code == 401
     assert client.get("/nothing", headers=bearer(keys["read"])).status_code == 404
 
@@ -56,6 +58,16 @@ def test_a_key_that_was_revoked_or_never_made_opens_nothing(client, shop: Path) 
     Keys(shop).revoke(kept.id)
     Keys(shop).add("other", ["read"])
     assert client.get("/v1/trending", headers=bearer(key)).status_code == 401
+
+
+def test_bound_elsewhere_nobody_may_ask_once_the_last_key_is_revoked(start, shop: Path) -> None:
+    kept, key = Keys(shop).add("one", ["read"])
+    client = start(host="0.0.0.0")
+    assert client.get("/v1/trending", headers=bearer(key)).status_code == 200
+    Keys(shop).revoke(kept.id)
+    for host in ("localhost", "127.0.0.1", "shop.example"):
+        for headers in ({"host": host}, {"host": host, **bearer(key)}):
+            assert client.get("/v1/trending", headers=headers).status_code == 403
 
 
 def test_a_stranger_is_refused_before_the_body_is_read(client, shop: Path) -> None:

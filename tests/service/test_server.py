@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,8 +23,11 @@ from typer.testing import CliRunner
 
 from graphrec import cli
 from graphrec.errors import ConfigError
+from graphrec.jobs.owned_lock import OwnedLock
+from graphrec.operation_settings import ServeSettings
+from graphrec.service.address import is_loopback
 from graphrec.service.keys import Keys
-from graphrec.service.server import check_address, is_loopback
+from graphrec.service.tenants import Tenant
 from graphrec.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +51,7 @@ def served(shop: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], 
     """Starts `graphrec serve` and waits until it is ready."""
     processes = []
 
-    def start(*options: str) -> tuple[subprocess.Popen[bytes], int]:
+    def start(*options: str, at: str = "/readyz") -> tuple[subprocess.Popen[bytes], int]:
         port = free_port()
         command = [sys.executable, "-m", "graphrec.cli", "serve", str(shop), "--port", str(port), *options]
         with (shop / "log").open("ab") as log:
@@ -55,7 +60,7 @@ def served(shop: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], 
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and process.poll() is None:
             try:
-                if ask(port, "/readyz")["ready"]:
+                if ask(port, at)["ready"]:
                     return process, port
             except OSError:
                 time.sleep(0.05)
@@ -102,6 +107,40 @@ def test_of_several_workers_one_may_be_killed_and_nothing_is_lost(served, shop: 
         assert (store.offset, store.users()[-1]) == (701, "new")
 
 
+def test_workers_end_in_order_when_the_one_that_looks_after_them_is_killed(served, shop: Path) -> None:
+    settings = shop / "graphrec.toml"
+    settings.write_text(settings.read_text() + '\n[schedule]\nprune = "every 50000 events"\n')
+    place = OwnedLock(shop / "jobs", "scheduler")
+    process, port = served("--workers", "2")
+    workers = until(lambda: both(process))
+    until(lambda: place.owner() is not None)
+    assert ask(port, "/v1/events", {"user": "new", "item": "i3", "timestamp": 1_710_000_000})["accepted"] == 1
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    psutil.wait_procs(workers, timeout=30)
+    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)
+    with pytest.raises(OSError, match="refused"):
+        ask(port, "/healthz")
+    with Workspace(shop).open_store() as store:
+        assert (store.offset, store.users()[-1]) == (701, "new")
+    assert place.owner() is None  # else it would be "gone": it was left, not lost
+
+
+def test_tenants_behind_one_port_and_several_workers(served, shop: Path) -> None:
+    books = shutil.copytree(shop, shop.parent / "books")
+    process, port = served(f"books={books}", "--workers", "2", at="/t/shop/readyz")
+    assert ask(port, "/t/books/v1/events", {"user": "new", "item": "i3", "timestamp": 1_710_000_000})["accepted"] == 1
+    until(lambda: ask(port, "/t/books/v1/recommend?user=new&k=3")["personal"])
+    assert not ask(port, "/t/shop/v1/profile?user=new")["known"]
+    assert ask(port, "/readyz")["tenants"] == 2
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/t/books/metrics") as reply:
+        assert re.search(r'graphrec_offset\{tenant="books",worker="[12]"\} 701', reply.read().decode())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(40) == 0
+    lines = [json.loads(line) for line in (shop / "log").read_text().splitlines()]
+    assert {line["tenant"] for line in lines if line.get("route") == "/v1/recommend"} == {"books"}
+
+
 def both(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """The two workers, once both are there."""
     found = [child for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
@@ -119,16 +158,18 @@ def until(true: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 def test_an_address_that_others_reach_needs_a_key(tmp_path: Path) -> None:
-    keys = Keys(tmp_path)
-    check_address("127.0.0.1", keys)
+    def check(host: str) -> None:
+        Tenant("", tmp_path, ServeSettings(host=host)).check_address()
+
+    check("127.0.0.1")
     for host in ("0.0.0.0", "::", "192.168.1.5", "shop.example"):
         with pytest.raises(ConfigError, match="no key"):
-            check_address(host, keys)
-    kept, _ = keys.add("one", ["read"])
-    check_address("0.0.0.0", keys)
-    keys.revoke(kept.id)
+            check(host)
+    kept, _ = Keys(tmp_path).add("one", ["read"])
+    check("0.0.0.0")
+    Keys(tmp_path).revoke(kept.id)
     with pytest.raises(ConfigError):
-        check_address("0.0.0.0", keys)
+        check("0.0.0.0")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-// Questions to the service, with the key of this tab if there is one.
+// Questions to the service, with the key of this tab if there is one: a key for each tenant, by where its page is.
 
-const KEY = "graphrec key";
+const KEY = `graphrec key ${location.pathname}`;
 
 export const key = () => sessionStorage.getItem(KEY) ?? "";
 
