@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 _FIRST = 100  # stale rows that are ordered at first, or 2 k; then twice as many, until the list is certified
-_FETCH = 400  # that there are in all: enough for nearly every list, and a scan for more would cost more than exact rows
+_FETCH = 5  # times k that there are in all: enough for nearly every list, and all exact rows would cost much more
 _FETCH_SHARE = 16  # but of few items, no more than one in so many
 _ROUNDING = 2.0**-23  # twice the unit of float32
 
@@ -132,7 +132,7 @@ class IndexView:
             np.zeros(len(queries), np.bool_),
             np.zeros(len(queries), np.int32),
         )
-        fetch = fetch or max(2 * k, _FIRST, min(_FETCH, len(self.shown) // _FETCH_SHARE))
+        fetch = fetch or max(2 * k, _FIRST, min(_FETCH * k, len(self.shown) // _FETCH_SHARE))
         every, stale = self.shown.search(self.asked(queries), fetch, hidden)
         for place, query in enumerate(queries):
             scores, numbers, ordered, complete = self._ordered(query, k, overlay, every[place], stale[place])

@@ -17,7 +17,7 @@ def largest(values: NDArray[np.floating], k: int) -> NDArray[np.int32]:
     """Positions of the k largest values, best first; ties by position."""
     if k < len(values):
         few = 0 < k <= len(values) // _FEW
-        threshold = _threshold(values, k) if few else np.partition(values, len(values) - k)[len(values) - k]
+        threshold = kth_largest(values, k) if few else np.partition(values, len(values) - k)[len(values) - k]
         positions = np.flatnonzero(values >= threshold)
     else:
         positions = np.arange(len(values))
@@ -25,7 +25,7 @@ def largest(values: NDArray[np.floating], k: int) -> NDArray[np.int32]:
 
 
 @njit(cache=True, nogil=True)
-def _threshold(values, k):  # type: ignore[no-untyped-def]
+def kth_largest(values, k):  # type: ignore[no-untyped-def]
     """The k-th largest value: the smallest in a heap of k, which most values never enter."""
     heap = np.full(k, -np.inf, values.dtype)
     for value in values:

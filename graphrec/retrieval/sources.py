@@ -13,6 +13,7 @@ on the way out it does, since an item's row knows no weights.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from graphrec.graph.interaction_graph import GraphArrays
 
     Float32 = NDArray[np.float32]
+    Float64 = NDArray[np.float64]
     Int32 = NDArray[np.int32]
+
+_TABLE = 4096  # degrees whose powers are looked up: a power costs as much as a dozen edges
 
 
 def walk_scores(
@@ -50,8 +54,11 @@ def walk_scores(
     other = np.zeros(len(seeds), np.float32)
     if newest is not None:
         other[: len(newest)] = newest
-    # As an argument: a constant of another module would stay in a kernel's cache when it changes.
-    scores = _walk(arrays, user, seeds, weights, other, USER_EXPONENT, seed_exponent, target_exponent)
+    # As arguments: a constant of another module would stay in a kernel's cache when it changes.
+    users, targets = -2 * USER_EXPONENT, -target_exponent
+    scores = _walk(
+        arrays, user, seeds, weights, other, users, _powers(users), -seed_exponent, targets, _powers(targets)
+    )
     rows: Float32 = np.ascontiguousarray(scores[:, : 2 if newest is None else 3].T)
     return rows
 
@@ -62,13 +69,39 @@ def witnesses(arrays: GraphArrays, user: int, seeds: Int32, targets: Int32) -> I
     return counts
 
 
+@lru_cache(maxsize=64)
+def _powers(exponent: float) -> Float64:
+    """Powers of 0, 1, 2, … as the walk forms them."""
+    powers: Float64 = _form_powers(exponent, _TABLE)
+    return powers
+
+
 @njit(cache=True, nogil=True)
-def _walk(arrays, user, seeds, weights, other_weights, user_exponent, seed_exponent, target_exponent):  # type: ignore[no-untyped-def]
+def _form_powers(exponent, n):  # type: ignore[no-untyped-def]
+    powers = np.zeros(n)
+    for length in range(1, n):
+        powers[length] = np.int32(length) ** exponent
+    return powers
+
+
+@njit(cache=True, nogil=True)
+def _walk(  # type: ignore[no-untyped-def]
+    arrays,
+    user,
+    seeds,
+    weights,
+    other_weights,
+    user_exponent,
+    user_powers,
+    seed_exponent,
+    target_exponent,
+    target_powers,
+):
     reached = np.zeros((len(arrays.user_length), 2), np.float32)
     for position in range(len(seeds)):
         item = seeds[position]
         length = arrays.item_length[item]
-        held = length**-seed_exponent
+        held = length**seed_exponent
         mass, other_mass = np.float32(weights[position] * held), np.float32(other_weights[position] * held)
         start = arrays.item_start[item]
         for edge in range(start, start + length):
@@ -79,7 +112,7 @@ def _walk(arrays, user, seeds, weights, other_weights, user_exponent, seed_expon
     for other in range(len(reached)):
         if reached[other, 0] > 0 or reached[other, 1] > 0:
             length = arrays.user_length[other]
-            held = length ** (-2 * user_exponent)
+            held = user_powers[length] if length < user_powers.size else length**user_exponent
             mass, other_mass = np.float32(reached[other, 0] * held), np.float32(reached[other, 1] * held)
             share = np.float32(reached[other, 0] / length)
             start = arrays.user_start[other]
@@ -91,7 +124,8 @@ def _walk(arrays, user, seeds, weights, other_weights, user_exponent, seed_expon
                     scores[item, 2] += other_mass
     for item in range(len(scores)):
         if scores[item, 0] > 0 or scores[item, 2] > 0:
-            held = np.float32(arrays.item_length[item] ** -target_exponent)
+            length = arrays.item_length[item]
+            held = np.float32(target_powers[length] if length < target_powers.size else length**target_exponent)
             for column in range(3):
                 scores[item, column] *= held
     return scores
