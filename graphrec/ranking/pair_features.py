@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numba import njit
 
 from graphrec.retrieval.retriever import DAY, FILTER, POPULAR, POPULARITY_FLOOR, SAGE, TASTE
-from graphrec.retrieval.taste import taste_vector
+from graphrec.retrieval.taste import NEWEST, taste_shares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,43 +61,42 @@ _FEW = 3
 
 def pair_features(retriever: Retriever, candidates: Candidates) -> Float32:
     """Features of each candidate, float32 (n, len(NAMES)); the order is that of NAMES."""
-    numbers = candidates.numbers
+    numbers, user = candidates.numbers, candidates.user
     recent, lasting = retriever.recent, retriever.lasting
     recent_popularity = recent.log_scores(POPULARITY_FLOOR, numbers)
     lasting_popularity = lasting.log_scores(POPULARITY_FLOOR, numbers)
-    now = recent.newest
-    degrees = retriever.graph.arrays.item_length[numbers]
-    items = retriever.speaking(candidates.user)[0]
-    vectors, item_vectors = retriever.vectors(numbers), retriever.vectors(items)
-    nearest = [*_nearest(vectors, item_vectors)]
-    nearest += _nearest(retriever.texts(numbers), retriever.texts(items))
+    now, degrees = recent.newest, retriever.graph.arrays.item_length
+    items = retriever.speaking(user)[0]
+    item_vectors = retriever.vectors(items)
+    cosines = _cosines(retriever.vectors(numbers), item_vectors)
     columns = (
         candidates.score,
         10.0 * candidates.cosine,
-        *(10.0 * column for column in nearest),
+        *(10.0 * nearest(cosines)),
+        *(10.0 * nearest(_cosines(retriever.texts(numbers), retriever.texts(items)))),
         *_strength(candidates.filtered),
         *_strength(candidates.walk),
         _strength(candidates.shared)[0],
         *_strength(candidates.taste),
-        10.0 * (vectors @ taste_vector(item_vectors)),
-        10.0 * (vectors @ item_vectors[0]) if len(items) else np.zeros(len(numbers)),
+        10.0 * (cosines[:, :NEWEST] @ taste_shares(item_vectors)) if cosines.size else 0.0,
+        10.0 * cosines[:, 0] if cosines.size else 0.0,
         recent_popularity,
         lasting_popularity,
         recent_popularity - lasting_popularity,
-        np.log1p(degrees),
+        np.log1p(degrees[numbers]),
         np.log(retriever.filter.norms(numbers) + _NORM_FLOOR),
         np.log1p(np.maximum(now - recent.last[numbers], 0) / DAY),
         np.log1p(np.maximum(now - recent.first[numbers], 0) / DAY),
-        np.full(len(numbers), np.log1p(len(retriever.seen(candidates.user)))),
-        np.full(len(numbers), np.log1p(retriever.graph.arrays.item_length[items]).mean() if len(items) else 0.0),
-        np.full(len(numbers), np.log(candidates.norm + _NORM_FLOOR)),
-        np.full(len(numbers), np.log1p(retriever.idle(candidates.user) / DAY)),
-        (candidates.sources & SAGE) > 0,
-        (candidates.sources & FILTER) > 0,
-        (candidates.sources & POPULAR) > 0,
-        (candidates.sources & TASTE) > 0,
+        np.log1p(len(retriever.seen(user))),
+        np.log1p(degrees[items]).mean() if len(items) else 0.0,
+        np.log(candidates.norm + _NORM_FLOOR),
+        np.log1p(retriever.idle(user) / DAY),
+        *((candidates.sources & source) > 0 for source in (SAGE, FILTER, POPULAR, TASTE)),
     )
-    return np.column_stack(columns).astype(np.float32)
+    features = np.empty((len(numbers), len(NAMES)), np.float32)
+    for place, column in enumerate(columns):
+        features[:, place] = column
+    return features
 
 
 def _strength(walk: Float32) -> tuple[Float32, Float32]:
@@ -105,14 +105,33 @@ def _strength(walk: Float32) -> tuple[Float32, Float32]:
     return np.log(np.maximum(walk, 0) + np.float32(_WALK_FLOOR)), walk / best if best > 0 else walk
 
 
-def _nearest(candidates: Float32, items: Float32) -> tuple[Float32, Float32]:
-    """Cosine of each candidate, unit rows (n, d), to the nearest of the user's items (m, d), and to the nearest three.
+def _cosines(candidates: Float32, items: Float32) -> Float32:
+    """Of unit rows (n, d) and (m, d), float32 (n, m); m = 0 where there are no vectors."""
+    return candidates @ items.T if items.size else np.zeros((len(candidates), 0), np.float32)
+
+
+@njit(cache=True, nogil=True)
+def nearest(cosines):  # type: ignore[no-untyped-def]
+    """Cosine of each candidate (n, m) to the nearest of the user's items, and to the nearest three, float32 (2, n).
 
     A user's vector is a mean, which hides a second taste; one item that is close does not. Zeros without items.
     """
-    if not items.size:
-        return np.zeros(len(candidates), np.float32), np.zeros(len(candidates), np.float32)
-    cosines = candidates @ items.T
-    few = min(_FEW, len(items))
-    nearest = np.partition(cosines, len(items) - few, axis=1)[:, len(items) - few :]
-    return nearest.max(axis=1), nearest.mean(axis=1)
+    n, m = cosines.shape
+    found = np.zeros((2, n), np.float32)
+    few = min(m, _FEW)
+    for row in range(n):
+        first = second = third = np.float32(-np.inf)
+        for column in range(m):
+            cosine = cosines[row, column]
+            if cosine > third:
+                third = cosine
+                if third > second:
+                    second, third = third, second
+                if second > first:
+                    first, second = second, first
+        if few:
+            total = first
+            total += second if few > 1 else np.float32(0)
+            total += third if few > 2 else np.float32(0)
+            found[0, row], found[1, row] = first, total / np.float32(few)
+    return found

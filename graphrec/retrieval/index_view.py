@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from graphrec.retrieval.largest import largest
+from graphrec.retrieval.row_products import row_products
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +71,15 @@ class Overwritten:
     array: Float32  # the writer's array that `biases` are of
     successor: IndexView
 
+    def found(self, numbers: Int32) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Which of some numbers are among these, and where they are here."""
+        if not len(self.numbers):
+            nowhere = np.zeros(0, np.intp)
+            return nowhere, nowhere
+        places = np.searchsorted(self.numbers, numbers).clip(max=len(self.numbers) - 1)
+        same = np.flatnonzero(self.numbers[places] == numbers)
+        return same, places[same]
+
 
 @dataclass(eq=False)
 class IndexView:
@@ -106,13 +116,10 @@ class IndexView:
         """Exact vectors (n, d) and biases (n,) of some items, as they were at this moment."""
         vectors, biases = self.vectors[numbers], self.biases[numbers]
         for change in self._later():
-            if not len(change.numbers):
-                continue
-            places = np.searchsorted(change.numbers, numbers).clip(max=len(change.numbers) - 1)
-            same = np.flatnonzero(change.numbers[places] == numbers)
-            vectors[same] = change.vectors[places[same]]
+            same, places = change.found(numbers)
+            vectors[same] = change.vectors[places]
             if change.array is self.biases:
-                biases[same] = change.biases[places[same]]
+                biases[same] = change.biases[places]
         return vectors, biases
 
     def search(self, queries: Float32, k: int, exclude: Int32 | None = None, fetch: int = 0) -> Found:
@@ -207,9 +214,14 @@ class IndexView:
 
     def _scores(self, query: Float32, numbers: Int32) -> Float32:
         """Exact scores of some items."""
-        vectors, biases = self.take(numbers)
-        scores: Float32 = vectors @ query[:-1] + query[-1] * biases
-        return scores
+        scores: Float32 = row_products(self.vectors, numbers, query[:-1])
+        biases = self.biases[numbers]
+        for change in self._later():
+            same, places = change.found(numbers)
+            scores[same] = change.vectors[places] @ query[:-1]
+            if change.array is self.biases:
+                biases[same] = change.biases[places]
+        return scores + query[-1] * biases
 
     def _barred(self, exclude: Int32 | None) -> Mask:
         """Which items must not be answered with."""

@@ -24,9 +24,28 @@ def largest(values: NDArray[np.floating], k: int) -> NDArray[np.int32]:
     return positions[np.argsort(-values[positions], kind="stable")][:k].astype(np.int32)
 
 
+def largest_positive(values: NDArray[np.floating], k: int) -> NDArray[np.int32]:
+    """Positions of the k largest values above zero, or of as many as there are, best first; ties by position."""
+    zero, one = values.dtype.type(0), values.dtype.type(1)
+    positions: NDArray[np.int32] = _not_below(values, max(kth_largest(values, k), np.nextafter(zero, one)))
+    return positions[np.argsort(-values[positions], kind="stable")][:k]
+
+
+@njit(cache=True, nogil=True)
+def _not_below(values, threshold):  # type: ignore[no-untyped-def]
+    """Positions, ascending, of the values that are not below a threshold."""
+    positions = np.empty(len(values), np.int32)
+    found = 0
+    for position in range(len(values)):
+        if values[position] >= threshold:
+            positions[found] = position
+            found += 1
+    return positions[:found].copy()
+
+
 @njit(cache=True, nogil=True)
 def kth_largest(values, k):  # type: ignore[no-untyped-def]
-    """The k-th largest value: the smallest in a heap of k, which most values never enter."""
+    """The k-th largest value, -inf of fewer: the smallest in a heap of k, which most values never enter."""
     heap = np.full(k, -np.inf, values.dtype)
     for value in values:
         if value > heap[0]:

@@ -17,7 +17,7 @@ from graphrec.embedding.running_sums import FADED
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.graph_filter import GraphFilter
-from graphrec.retrieval.largest import largest
+from graphrec.retrieval.largest import largest, largest_positive
 from graphrec.retrieval.live_index import LiveIndex
 from graphrec.retrieval.popularity import Popularity
 from graphrec.retrieval.taste import recency_weights
@@ -217,10 +217,11 @@ class Retriever:
         items, weights = self.speaking(user)
         coordinates = self.filter.coordinates(items, weights, self.graph.arrays.item_length[items])
         walk = self.filter.walk(self.graph.arrays, user, items, weights)
-        return self._filtered(walk, coordinates, k, exclude)
+        walk[exclude] = 0
+        return self._filtered(walk, coordinates, k)
 
-    def _filtered(self, walk: Float32, coordinates: Float32, k: int, exclude: Int32) -> Int32:
-        pool = _best(walk, exclude, max(_POOL * k, _LEAST_POOL))
+    def _filtered(self, walk: Float32, coordinates: Float32, k: int) -> Int32:
+        pool = largest_positive(walk, max(_POOL * k, _LEAST_POOL))
         scores = self.filter.scores(pool, walk[pool], coordinates, self.graph.arrays.item_length[pool])
         return pool[largest(scores, k)]
 
@@ -241,15 +242,16 @@ class Retriever:
         sources = np.zeros(n_items, np.uint8)
         sources[self.popular(max(self.settings.popular, at_least), exclude)] |= POPULAR
         degrees = self.graph.arrays.item_length
-        walk = shared = taste = np.zeros(n_items, np.float32)
+        walks = np.zeros((0, 0), np.float32)
         query, certified = self.query(user), True
         items, weights = self.speaking(user)
         coordinates = self.filter.coordinates(items, weights, degrees[items])
         if len(items):
             newest = recency_weights(len(items))
-            walk, shared, taste = self.filter.walks(self.graph.arrays, user, items, weights, newest)
-            sources[self._filtered(walk, coordinates, max(self.settings.filter, at_least), exclude)] |= FILTER
-            sources[_best(taste, exclude, max(self.settings.taste, at_least))] |= TASTE
+            walks = self.filter.walks(self.graph.arrays, user, items, weights, newest)
+            walks[exclude] = 0
+            sources[self._filtered(walks[:, 0], coordinates, max(self.settings.filter, at_least))] |= FILTER
+            sources[largest_positive(walks[:, 2], max(self.settings.taste, at_least))] |= TASTE
         if query is not None and self.index is not None:
             nearest = self.index.search(query[None], max(self.settings.sage, at_least), exclude)
             found, certified = nearest.numbers[0], bool(nearest.certified[0])
@@ -264,7 +266,8 @@ class Retriever:
             cosine = taken / np.float32(self.model.scale)
         order = np.argsort(-score, kind="stable")
         numbers = numbers[order]
-        walked = walk[numbers]
+        columns = walks[numbers].T.copy() if len(walks) else np.zeros((4, len(numbers)), np.float32)
+        walked, shared, taste, _ = columns
         filtered = self.filter.scores(numbers, walked, coordinates, degrees[numbers])
         return Candidates(
             user=user,
@@ -273,10 +276,10 @@ class Retriever:
             sources=sources[numbers],
             cosine=cosine[order],
             walk=walked,
-            shared=shared[numbers],
+            shared=shared,
             filtered=filtered,
             score=score[order],
-            taste=taste[numbers],
+            taste=taste,
             certified=certified,
         )
 
@@ -317,10 +320,3 @@ class Retriever:
         weight = 0.0 if self.model is None else self.model.popularity_weight
         return (weight * self.recent.log_scores(POPULARITY_FLOOR, numbers)).astype(np.float32)
 
-
-def _best(scores: Float32, exclude: Int32, k: int) -> Int32:
-    """The k items with the largest positive scores, without the excluded ones, best first."""
-    allowed = scores.copy()
-    allowed[exclude] = 0
-    best = largest(allowed, k)
-    return best[allowed[best] > 0]

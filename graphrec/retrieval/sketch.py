@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 
 from graphrec.retrieval.largest import kth_largest, largest
+from graphrec.retrieval.row_products import row_products
 
 if TYPE_CHECKING:
     from typing import Any
@@ -71,9 +72,9 @@ class Sketch:
         nobody = np.zeros(0, np.bool_) if hidden is None else hidden
         length = np.float32(np.linalg.norm(query))
         _bounds(self._codes, self._steps, self._errors, self._last, query, length, nobody, lower, upper)
-        least = max(kth_largest(lower, k), np.finfo(np.float32).min) if k < n else np.finfo(np.float32).min
-        few = np.flatnonzero(upper >= np.float32(least)).astype(np.int32)
-        scores: Float32 = score_rows(rows, few, query)
+        least = kth_largest(lower, k) if k < n else np.float32(-np.inf)
+        few = np.flatnonzero((upper >= least) if least > -np.inf else (upper > least)).astype(np.int32)
+        scores: Float32 = row_products(rows, few, query)
         order = largest(scores, k)
         return scores[order], few[order]
 
@@ -116,14 +117,3 @@ def _bounds(codes, steps, errors, last, query, length, hidden, lower, upper):  #
         middle, room = total * steps[row] + last[row] * query[d], errors[row] * length
         lower[row], upper[row] = middle - room, middle + room
 
-
-@njit(cache=True, nogil=True, fastmath=_SUMS)
-def score_rows(rows, numbers, query):  # type: ignore[no-untyped-def]
-    """Inner products of some rows, float32 (n, d), and a query, float32 (len(numbers),)."""
-    scores = np.empty(numbers.size, np.float32)
-    for t in range(numbers.size):
-        total = np.float32(0.0)
-        for j in range(query.size):
-            total += rows[numbers[t], j] * query[j]
-        scores[t] = total
-    return scores
