@@ -13,7 +13,8 @@ its score is at most
 where |v - v'| <= slack / scale, so that the last term is none for queries of the length that the index is made for.
 With c < 0 it is at most q·v' + c (b' + shift) + (|q| - c scale) slack / scale. No row that the index has not returned
 has a larger stale part than the last it has. If the k-th exact score is not below that, no row is missing from the
-list: it is the list of all exact rows, up to ties. The term `c shift` is common to all rows, so it moves no order: a
+list: it is the list of all exact rows, up to ties. Where the index has a sketch, every row has such a bound of its own,
+and all rows whose bound is not below the k-th exact score are ordered. The term `c shift` is common to all rows, so it moves no order: a
 change that all rows share costs nothing. Rounding is bounded too, by (d + 2) 2^-23 (|q| |v| + |c| |b'|), twice the
 bound of one inner product in float32.
 
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from graphrec.retrieval.largest import largest
+from graphrec.retrieval.largest import between, kth_largest, largest
 from graphrec.retrieval.row_products import row_products
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 _FIRST = 100  # stale rows that are ordered at first, or 2 k; then twice as many, until the list is certified
 _FETCH = 5  # times k that there are in all: enough for nearly every list, and all exact rows would cost much more
 _FETCH_SHARE = 16  # but of few items, no more than one in so many
+_SAMPLE = 16  # one bound in so many is looked at to guess which rows are the best
+_FEW_QUERIES = 8  # up to which a look at the sketch for each costs less than a scan for all
 _ROUNDING = 2.0**-23  # twice the unit of float32
 
 
@@ -125,10 +128,10 @@ class IndexView:
     def search(self, queries: Float32, k: int, exclude: Int32 | None = None, fetch: int = 0) -> Found:
         """Best k items of each query (m, d + 1) = (q, c), none of the item numbers in `exclude`.
 
-        fetch: stale rows to ask the index for; 0 = by k. A scan costs nearly the same whatever it returns, so they are
-        asked for at once, and ordered by exact rows a hundred first, then twice as many, until the list is certified.
-        Where all do not suffice, every exact row is looked at, or, where the index visits some cells only, twice as
-        many are asked for.
+        fetch: stale rows to ask the index for; 0 = by k, or as many as it takes where there is a sketch. A scan costs
+        nearly the same whatever it returns, so they are asked for at once, and ordered by exact rows a hundred first,
+        then twice as many, until the list is certified. Where all do not suffice, every exact row is looked at, or,
+        where the index visits some cells only, twice as many are asked for.
         """
         k = min(k, max(self.n_items, 1))
         barred = self._barred(exclude)
@@ -139,17 +142,23 @@ class IndexView:
             np.zeros(len(queries), np.bool_),
             np.zeros(len(queries), np.int32),
         )
+        asked = self.asked(queries)
+        by_sketch = self.shown.sketched and not fetch and len(queries) <= _FEW_QUERIES
         fetch = fetch or max(2 * k, _FIRST, min(_FETCH * k, len(self.shown) // _FETCH_SHARE))
-        every, stale = self.shown.search(self.asked(queries), fetch, hidden)
+        every, stale = (asked, asked) if by_sketch else self.shown.search(asked, fetch, hidden)
         for place, query in enumerate(queries):
-            scores, numbers, ordered, complete = self._ordered(query, k, overlay, every[place], stale[place])
+            if by_sketch:
+                upper = self.shown.upper(asked[place], hidden)
+                scores, numbers, ordered, complete = self._under(query, k, overlay, upper)
+            else:
+                scores, numbers, ordered, complete = self._ordered(query, k, overlay, every[place], stale[place])
             if not complete and not self.shown.cells:
                 scores, numbers = self.scan(query, k, exclude)
                 ordered, complete = self.n_items, True
             wider = fetch
             while not complete and wider < len(self.shown):
                 wider *= 2
-                more, further = self.shown.search(self.asked(query[None]), wider, hidden)
+                more, further = self.shown.search(asked[place : place + 1], wider, hidden)
                 scores, numbers, ordered, complete = self._ordered(query, k, overlay, more[0], further[0])
             found.scores[place, : len(scores)] = scores
             found.numbers[place, : len(numbers)] = numbers
@@ -211,6 +220,27 @@ class IndexView:
             more = returned[ordered : 2 * ordered]
             numbers = np.concatenate([numbers, more])
             scores = np.concatenate([scores, self._scores(query, more)])
+
+    def _under(
+        self, query: Float32, k: int, overlay: Int32, upper: Float32
+    ) -> tuple[Float32, Int32, int, bool]:
+        """As `_ordered`, by bounds of the scores of all stale rows, (len(shown),), -inf for the hidden.
+
+        The rows with the highest bounds say what a place on the list takes; whoever cannot have that is left out.
+        """
+        lowest, above = np.finfo(np.float32).min, np.float32(np.inf)
+        likely = max(kth_largest(upper[::_SAMPLE], max(2 * k // _SAMPLE, 1)), lowest)
+        numbers = np.concatenate([overlay, between(upper, likely, above)])
+        scores = self._scores(query, numbers)
+        if len(numbers) >= k:
+            allowance = query[-1] * self.shift + self.bound(query)
+            lowest = max(np.nextafter(np.float32(kth_largest(scores, k) - allowance), -above), lowest)
+        more = between(upper, lowest, likely)
+        numbers = np.concatenate([numbers, more])
+        scores = np.concatenate([scores, self._scores(query, more)])
+        order = np.argsort(numbers)  # of equal scores the lower number comes first, as in a scan
+        best = order[largest(scores[order], k)]
+        return scores[best], numbers[best], len(numbers) - len(overlay), True
 
     def _scores(self, query: Float32, numbers: Int32) -> Float32:
         """Exact scores of some items."""

@@ -26,18 +26,19 @@ def largest(values: NDArray[np.floating], k: int) -> NDArray[np.int32]:
 
 def largest_positive(values: NDArray[np.floating], k: int) -> NDArray[np.int32]:
     """Positions of the k largest values above zero, or of as many as there are, best first; ties by position."""
-    zero, one = values.dtype.type(0), values.dtype.type(1)
-    positions: NDArray[np.int32] = _not_below(values, max(kth_largest(values, k), np.nextafter(zero, one)))
+    kind = values.dtype.type
+    least = max(kth_largest(values, k), np.nextafter(kind(0), kind(1)))
+    positions: NDArray[np.int32] = between(values, least, kind(np.inf))
     return positions[np.argsort(-values[positions], kind="stable")][:k]
 
 
 @njit(cache=True, nogil=True)
-def _not_below(values, threshold):  # type: ignore[no-untyped-def]
-    """Positions, ascending, of the values that are not below a threshold."""
+def between(values, low, high):  # type: ignore[no-untyped-def]
+    """Positions, ascending, int32, of the values v with low <= v < high."""
     positions = np.empty(len(values), np.int32)
     found = 0
     for position in range(len(values)):
-        if values[position] >= threshold:
+        if low <= values[position] < high:
             positions[found] = position
             found += 1
     return positions[:found].copy()

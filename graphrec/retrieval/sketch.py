@@ -1,13 +1,11 @@
-"""Rows in a byte a number, to tell cheaply which of them can be among the best of a query.
+"""Rows in a byte a number, to tell cheaply what each of them can score with a query at most.
 
 A scan of many long rows costs what reading them costs, and a quarter of the bytes are read in a third of the time. A
 row r is kept as a step s and whole numbers c of one byte, and its distance |r - s c| beside them. For a query q
 
-    |q·r - s q·c| <= |q| |r - s c|                                                            (Cauchy-Schwarz)
+    q·r <= s q·c + |q| |r - s c|                                                              (Cauchy-Schwarz)
 
-so no row is among the k best whose upper bound is below the k-th largest lower bound. The rows that are left are
-scored as they are, and the answer is that of a scan. The last number of a row is kept as it is: in an index it is a
-bias, of another size than the rest.
+The last number of a row is kept as it is: in an index it is a bias, of another size than the rest.
 """
 
 from __future__ import annotations
@@ -16,9 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
-
-from graphrec.retrieval.largest import kth_largest, largest
-from graphrec.retrieval.row_products import row_products
 
 if TYPE_CHECKING:
     from typing import Any
@@ -30,12 +25,12 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 _MOST = 127  # of a number of one byte
-_ROUNDING = 2.0**-22  # of a product, four times the unit of float32: two scores are compared, each a bound of its own
+_ROUNDING = 2.0**-22  # of a product, four times the unit of float32: the bound's, and that of the score it bounds
 _SUMS = {"reassoc", "contract", "nsz"}  # sums in any order, which is what makes them fast
 
 
 class Sketch:
-    """What `best` needs beside the rows themselves, float32 (n, d) with d of at least two."""
+    """Of rows float32 (n, d), d of at least two."""
 
     def __init__(self, rows: Float32) -> None:
         self._size = 0
@@ -62,21 +57,13 @@ class Sketch:
         """Give rows, by number, other values."""
         _encode(numbers, rows, self._codes, self._steps, self._errors, self._last)
 
-    def best(self, rows: Float32, query: Float32, k: int, hidden: Mask | None = None) -> tuple[Float32, Int32]:
-        """Scores and numbers of the k best rows of those that are not hidden, best first, or of as many as there are.
-
-        rows: float32 (n, d), those that this is the sketch of. hidden: (>= n,), one truth value a row.
-        """
-        n = self._size
-        lower, upper = np.empty(n, np.float32), np.empty(n, np.float32)
+    def upper(self, query: Float32, hidden: Mask | None = None) -> Float32:
+        """What no row scores more than, float32 (n,); -inf for the hidden, (>= n,) truth values."""
+        upper = np.empty(self._size, np.float32)
         nobody = np.zeros(0, np.bool_) if hidden is None else hidden
         length = np.float32(np.linalg.norm(query))
-        _bounds(self._codes, self._steps, self._errors, self._last, query, length, nobody, lower, upper)
-        least = kth_largest(lower, k) if k < n else np.float32(-np.inf)
-        few = np.flatnonzero((upper >= least) if least > -np.inf else (upper > least)).astype(np.int32)
-        scores: Float32 = row_products(rows, few, query)
-        order = largest(scores, k)
-        return scores[order], few[order]
+        _bounds(self._codes, self._steps, self._errors, self._last, query, length, nobody, upper)
+        return upper
 
 
 def _longer(array: Any, size: int) -> Any:
@@ -104,16 +91,13 @@ def _encode(numbers, rows, codes, steps, errors, last):  # type: ignore[no-untyp
 
 
 @njit(cache=True, nogil=True, fastmath=_SUMS)
-def _bounds(codes, steps, errors, last, query, length, hidden, lower, upper):  # type: ignore[no-untyped-def]
-    """Lowest and highest score of each row, float32 (n,); -inf for a hidden one."""
+def _bounds(codes, steps, errors, last, query, length, hidden, upper):  # type: ignore[no-untyped-def]
     d = codes.shape[1]
-    for row in range(lower.size):
+    for row in range(upper.size):
         if row < hidden.size and hidden[row]:
-            lower[row] = upper[row] = -np.inf
+            upper[row] = -np.inf
             continue
         total = np.float32(0.0)
         for j in range(d):
             total += np.float32(codes[row, j]) * query[j]
-        middle, room = total * steps[row] + last[row] * query[d], errors[row] * length
-        lower[row], upper[row] = middle - room, middle + room
-
+        upper[row] = total * steps[row] + last[row] * query[d] + errors[row] * length

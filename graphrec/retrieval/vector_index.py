@@ -2,8 +2,8 @@
 
 Inner product over contiguous item numbers. Up to about 200,000 items every row is looked at (Flat), which is exact;
 above, rows lie in cells around centroids (IVF) and a search visits the nearest of them, as many as a probe of the
-recall asks for. Of long and many rows where every one is looked at, a query alone goes by their sketch first
-(sketch.py), which finds the same. With a GPU, searches run on a copy that follows the index when it has changed.
+recall asks for. With a GPU, searches run on a copy that follows the index when it has changed; without one, an index
+that looks at every row keeps a sketch of them (sketch.py), which says in less time which rows to look at.
 
 Any number of threads may search at a time, and this file keeps those of a GPU apart, where FAISS allows one. No row may
 change beside a search: whoever changes rows changes a `copy`, and lets it take the index's place (see live_index.py).
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 
 _GPU_MOST = 2048  # results of one search that a GPU can order
 _GPU_SCRATCH = 256 << 20  # bytes that searches on a GPU may use beside the rows
-_SKETCHED = 16 << 20  # bytes of rows that no cache holds, from which a sketch of them is quicker to read
-_SKETCH_QUERIES, _SKETCH_SHARE = 4, 8  # more queries at a time, or more than one row in so many, are a scan's
+_SKETCHED = 4 << 20  # bytes of rows from which a sketch of them is much quicker to read
 _PROBE_QUERIES, _PROBE_LENGTH, _RECALL = 100, 20, 0.99  # a probe of the recall, and what it must find
 
 
@@ -235,6 +234,16 @@ class VectorIndex:
         index._moment = self._gpu.next_moment()
         return index
 
+    @property
+    def sketched(self) -> bool:
+        """Whether `upper` may be asked."""
+        return self._sketch is not None
+
+    def upper(self, query: Float32, hidden: Mask | None = None) -> Float32:
+        """What no row scores more than with a query, float32 (n,), -inf for the hidden."""
+        assert self._sketch is not None
+        return self._sketch.upper(query, hidden)
+
     def search(self, queries: Float32, k: int, hidden: Mask | None = None) -> tuple[Float32, Int32]:
         """Best k items of each query: scores (n, k) and numbers (n, k), -1 where there are fewer.
 
@@ -248,19 +257,8 @@ class VectorIndex:
             found = self._search_on_gpu(queries, k, hidden)
             if found is not None:
                 return found
-        if self._sketch is not None and len(queries) <= _SKETCH_QUERIES and _SKETCH_SHARE * k <= len(self):
-            return self._search_by_sketch(self._sketch, queries, k, hidden)
         scores, numbers = self._index.search(queries, k, params=self._parameters(hidden))
         return scores, numbers.astype(np.int32)
-
-    def _search_by_sketch(
-        self, sketch: Sketch, queries: Float32, k: int, hidden: Mask | None
-    ) -> tuple[Float32, Int32]:
-        scores, numbers = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int32)
-        for place, query in enumerate(queries):
-            best, whose = sketch.best(self.flat, query, k, hidden)
-            scores[place, : len(best)], numbers[place, : len(best)] = best, whose
-        return scores, numbers
 
     def _parameters(self, hidden: Mask | None) -> Any:
         """None, or what keeps hidden items out of a search; FAISS owns nothing of it, but its Python objects do."""
