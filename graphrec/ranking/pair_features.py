@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from graphrec.retrieval.retriever import DAY, FILTER, POPULAR, POPULARITY_FLOOR, SAGE, TASTE
-from graphrec.retrieval.taste import NEWEST, taste_shares
+from graphrec.retrieval.taste import taste_shares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +56,6 @@ NAMES = (
 )
 
 _WALK_FLOOR = _NORM_FLOOR = 1e-4
-_FEW = 3
 
 
 def pair_features(retriever: Retriever, candidates: Candidates) -> Float32:
@@ -68,41 +67,91 @@ def pair_features(retriever: Retriever, candidates: Candidates) -> Float32:
     now, degrees = recent.newest, retriever.graph.arrays.item_length
     items = retriever.speaking(user)[0]
     item_vectors = retriever.vectors(items)
-    cosines = _cosines(retriever.vectors(numbers), item_vectors)
-    columns = (
+    features = np.empty((len(numbers), len(NAMES)), np.float32)
+    _fill(
+        features,
         candidates.score,
-        10.0 * candidates.cosine,
-        *(10.0 * nearest(cosines)),
-        *(10.0 * nearest(_cosines(retriever.texts(numbers), retriever.texts(items)))),
-        *_strength(candidates.filtered),
-        *_strength(candidates.walk),
-        _strength(candidates.shared)[0],
-        *_strength(candidates.taste),
-        10.0 * (cosines[:, :NEWEST] @ taste_shares(item_vectors)) if cosines.size else 0.0,
-        10.0 * cosines[:, 0] if cosines.size else 0.0,
+        candidates.cosine,
+        _cosines(retriever.vectors(numbers), item_vectors),
+        _cosines(retriever.texts(numbers), retriever.texts(items)),
+        (candidates.filtered, candidates.walk, candidates.shared, candidates.taste),
+        taste_shares(item_vectors),
         recent_popularity,
         lasting_popularity,
-        recent_popularity - lasting_popularity,
-        np.log1p(degrees[numbers]),
-        np.log(retriever.filter.norms(numbers) + _NORM_FLOOR),
-        np.log1p(np.maximum(now - recent.last[numbers], 0) / DAY),
-        np.log1p(np.maximum(now - recent.first[numbers], 0) / DAY),
-        np.log1p(len(retriever.seen(user))),
-        np.log1p(degrees[items]).mean() if len(items) else 0.0,
-        np.log(candidates.norm + _NORM_FLOOR),
-        np.log1p(retriever.idle(user) / DAY),
-        *((candidates.sources & source) > 0 for source in (SAGE, FILTER, POPULAR, TASTE)),
+        degrees[numbers],
+        retriever.filter.norms(numbers),
+        np.maximum(now - recent.last[numbers], 0) / DAY,
+        np.maximum(now - recent.first[numbers], 0) / DAY,
+        (
+            np.log1p(len(retriever.seen(user))),
+            np.log1p(degrees[items]).mean() if len(items) else 0.0,
+            np.log(candidates.norm + _NORM_FLOOR),
+            np.log1p(retriever.idle(user) / DAY),
+        ),
+        candidates.sources,
+        (SAGE, FILTER, POPULAR, TASTE),  # here: a constant of another module would stay in the kernel's cache
     )
-    features = np.empty((len(numbers), len(NAMES)), np.float32)
-    for place, column in enumerate(columns):
-        features[:, place] = column
     return features
 
 
-def _strength(walk: Float32) -> tuple[Float32, Float32]:
-    """Scores of a walk as logarithms, and as shares of the user's best."""
-    best = walk.max(initial=np.float32(0))
-    return np.log(np.maximum(walk, 0) + np.float32(_WALK_FLOOR)), walk / best if best > 0 else walk
+@njit(cache=True, nogil=True)
+def _fill(  # type: ignore[no-untyped-def]
+    features,
+    score,
+    cosine,
+    cosines,
+    text_cosines,
+    walks,
+    taste_shares,
+    recent,
+    lasting,
+    degrees,
+    norms,
+    idle,
+    age,
+    of_user,
+    sources,
+    bits,
+):
+    """One row after the other, in the order of NAMES."""
+    filtered, walk, shared, taste = walks
+    best_filtered, best_walk, best_taste = _best(filtered), _best(walk), _best(taste)
+    for row in range(len(features)):
+        one = features[row]
+        one[0], one[1] = score[row], 10.0 * cosine[row]
+        one[2], one[3] = _nearest(cosines[row])
+        one[4], one[5] = _nearest(text_cosines[row])
+        one[6], one[7] = _strength(filtered[row]), filtered[row] / best_filtered
+        one[8], one[9] = _strength(walk[row]), walk[row] / best_walk
+        one[10] = _strength(shared[row])
+        one[11], one[12] = _strength(taste[row]), taste[row] / best_taste
+        recent_taste = 0.0
+        for place in range(min(len(taste_shares), cosines.shape[1])):
+            recent_taste += cosines[row, place] * taste_shares[place]
+        one[13] = 10.0 * recent_taste
+        one[14] = 10.0 * cosines[row, 0] if cosines.shape[1] else 0.0
+        one[15], one[16], one[17] = recent[row], lasting[row], recent[row] - lasting[row]
+        one[18] = np.log1p(degrees[row])
+        one[19] = np.log(norms[row] + _NORM_FLOOR)
+        one[20], one[21] = np.log1p(idle[row]), np.log1p(age[row])
+        one[22], one[23], one[24], one[25] = of_user
+        for place in range(len(bits)):
+            one[26 + place] = (sources[row] & bits[place]) > 0
+
+
+@njit(cache=True, nogil=True)
+def _best(walk):  # type: ignore[no-untyped-def]
+    """A user's best score, by which the others are divided; one where none is above zero."""
+    best = np.float32(0)
+    for value in walk:
+        best = max(best, value)
+    return best if best > 0 else np.float32(1)
+
+
+@njit(cache=True, nogil=True)
+def _strength(value):  # type: ignore[no-untyped-def]
+    """The score of a walk as a logarithm."""
+    return np.log(max(value, np.float32(0)) + np.float32(_WALK_FLOOR))
 
 
 def _cosines(candidates: Float32, items: Float32) -> Float32:
@@ -111,27 +160,24 @@ def _cosines(candidates: Float32, items: Float32) -> Float32:
 
 
 @njit(cache=True, nogil=True)
-def nearest(cosines):  # type: ignore[no-untyped-def]
-    """Cosine of each candidate (n, m) to the nearest of the user's items, and to the nearest three, float32 (2, n).
+def _nearest(cosines):  # type: ignore[no-untyped-def]
+    """Of a candidate's cosines to the user's items (m,), ten times the largest, and the mean of the three largest.
 
     A user's vector is a mean, which hides a second taste; one item that is close does not. Zeros without items.
     """
-    n, m = cosines.shape
-    found = np.zeros((2, n), np.float32)
-    few = min(m, _FEW)
-    for row in range(n):
-        first = second = third = np.float32(-np.inf)
-        for column in range(m):
-            cosine = cosines[row, column]
-            if cosine > third:
-                third = cosine
-                if third > second:
-                    second, third = third, second
-                if second > first:
-                    first, second = second, first
-        if few:
-            total = first
-            total += second if few > 1 else np.float32(0)
-            total += third if few > 2 else np.float32(0)
-            found[0, row], found[1, row] = first, total / np.float32(few)
-    return found
+    first = second = third = np.float32(-np.inf)
+    for cosine in cosines:
+        if cosine > third:
+            third = cosine
+            if third > second:
+                second, third = third, second
+            if second > first:
+                first, second = second, first
+    if len(cosines) == 0:
+        return 0.0, 0.0
+    total = first
+    if len(cosines) > 1:
+        total += second
+    if len(cosines) > 2:
+        total += third
+    return 10.0 * first, 10.0 * (total / np.float32(min(len(cosines), 3)))

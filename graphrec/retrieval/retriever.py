@@ -207,8 +207,7 @@ class Retriever:
         """The k recently most popular items that had an event at all, best first, int32."""
         counts = self.recent.counts()
         counts[exclude] = 0
-        best = largest(counts, k)
-        return best[counts[best] > 0]
+        return largest_positive(counts, k)
 
     def filtered(self, user: int, k: int, exclude: Int32) -> Int32:
         """The k items with the best filter scores, best first, int32; recently popular ones without a history."""
@@ -238,9 +237,7 @@ class Retriever:
 
         Each source offers as many as its setting says, or `at_least` where a longer list is wanted.
         """
-        n_items = self.graph.n_items
-        sources = np.zeros(n_items, np.uint8)
-        sources[self.popular(max(self.settings.popular, at_least), exclude)] |= POPULAR
+        offers = {POPULAR: self.popular(max(self.settings.popular, at_least), exclude)}
         degrees = self.graph.arrays.item_length
         walks = np.zeros((0, 0), np.float32)
         query, certified = self.query(user), True
@@ -250,13 +247,17 @@ class Retriever:
             newest = recency_weights(len(items))
             walks = self.filter.walks(self.graph.arrays, user, items, weights, newest)
             walks[exclude] = 0
-            sources[self._filtered(walks[:, 0], coordinates, max(self.settings.filter, at_least))] |= FILTER
-            sources[largest_positive(walks[:, 2], max(self.settings.taste, at_least))] |= TASTE
+            offers[FILTER] = self._filtered(walks[:, 0], coordinates, max(self.settings.filter, at_least))
+            offers[TASTE] = largest_positive(walks[:, 2], max(self.settings.taste, at_least))
         if query is not None and self.index is not None:
             nearest = self.index.search(query[None], max(self.settings.sage, at_least), exclude)
             found, certified = nearest.numbers[0], bool(nearest.certified[0])
-            sources[found[found >= 0]] |= SAGE
-        numbers = np.flatnonzero(sources).astype(np.int32)
+            offers[SAGE] = found[found >= 0]
+        sources = np.zeros(self.graph.n_items, np.uint8)
+        for source, offered in offers.items():
+            sources[offered] |= source
+        together = np.sort(np.concatenate(list(offers.values())))
+        numbers = together[np.diff(together, prepend=-1) > 0]
         cosine = np.zeros(len(numbers), np.float32)
         score = self.recent.log_scores(POPULARITY_FLOOR, numbers).astype(np.float32)
         if query is not None and self.index is not None and self.model is not None:
