@@ -72,8 +72,8 @@ def pair_features(retriever: Retriever, candidates: Candidates) -> Float32:
         features,
         candidates.score,
         candidates.cosine,
-        _cosines(retriever.vectors(numbers), item_vectors),
-        _cosines(retriever.texts(numbers), retriever.texts(items)),
+        _cosines(item_vectors, retriever.vectors(numbers)),
+        _cosines(retriever.texts(items), retriever.texts(numbers)),
         (candidates.filtered, candidates.walk, candidates.shared, candidates.taste),
         taste_shares(item_vectors),
         recent_popularity,
@@ -116,20 +116,21 @@ def _fill(  # type: ignore[no-untyped-def]
     """One row after the other, in the order of NAMES."""
     filtered, walk, shared, taste = walks
     best_filtered, best_walk, best_taste = _best(filtered), _best(walk), _best(taste)
+    nearest, nearest_text = _nearest(cosines), _nearest(text_cosines)
     for row in range(len(features)):
         one = features[row]
         one[0], one[1] = score[row], 10.0 * cosine[row]
-        one[2], one[3] = _nearest(cosines[row])
-        one[4], one[5] = _nearest(text_cosines[row])
+        one[2], one[3] = 10.0 * nearest[0, row], 10.0 * nearest[1, row]
+        one[4], one[5] = 10.0 * nearest_text[0, row], 10.0 * nearest_text[1, row]
         one[6], one[7] = _strength(filtered[row]), filtered[row] / best_filtered
         one[8], one[9] = _strength(walk[row]), walk[row] / best_walk
         one[10] = _strength(shared[row])
         one[11], one[12] = _strength(taste[row]), taste[row] / best_taste
         recent_taste = 0.0
-        for place in range(min(len(taste_shares), cosines.shape[1])):
-            recent_taste += cosines[row, place] * taste_shares[place]
+        for place in range(min(len(taste_shares), len(cosines))):
+            recent_taste += cosines[place, row] * taste_shares[place]
         one[13] = 10.0 * recent_taste
-        one[14] = 10.0 * cosines[row, 0] if cosines.shape[1] else 0.0
+        one[14] = 10.0 * cosines[0, row] if len(cosines) else 0.0
         one[15], one[16], one[17] = recent[row], lasting[row], recent[row] - lasting[row]
         one[18] = np.log1p(degrees[row])
         one[19] = np.log(norms[row] + _NORM_FLOOR)
@@ -154,30 +155,29 @@ def _strength(value):  # type: ignore[no-untyped-def]
     return np.log(max(value, np.float32(0)) + np.float32(_WALK_FLOOR))
 
 
-def _cosines(candidates: Float32, items: Float32) -> Float32:
-    """Of unit rows (n, d) and (m, d), float32 (n, m); m = 0 where there are no vectors."""
-    return candidates @ items.T if items.size else np.zeros((len(candidates), 0), np.float32)
+def _cosines(items: Float32, candidates: Float32) -> Float32:
+    """Of unit rows (m, d) and (n, d), float32 (m, n); m = 0 where there are no vectors."""
+    return items @ candidates.T if items.size else np.zeros((0, len(candidates)), np.float32)
 
 
 @njit(cache=True, nogil=True)
 def _nearest(cosines):  # type: ignore[no-untyped-def]
-    """Of a candidate's cosines to the user's items (m,), ten times the largest, and the mean of the three largest.
+    """Of the cosines of the user's items and each candidate (m, n), the largest and the mean of the three largest.
 
     A user's vector is a mean, which hides a second taste; one item that is close does not. Zeros without items.
     """
-    first = second = third = np.float32(-np.inf)
-    for cosine in cosines:
-        if cosine > third:
-            third = cosine
-            if third > second:
-                second, third = third, second
-            if second > first:
-                first, second = second, first
-    if len(cosines) == 0:
-        return 0.0, 0.0
-    total = first
-    if len(cosines) > 1:
-        total += second
-    if len(cosines) > 2:
-        total += third
-    return 10.0 * first, 10.0 * (total / np.float32(min(len(cosines), 3)))
+    m, n = cosines.shape
+    first, second, third = np.full((3, n), np.float32(-np.inf))
+    for item in range(m):
+        row = cosines[item]
+        for place in range(n):
+            cosine = row[place]
+            third[place] = max(third[place], min(second[place], cosine))
+            second[place] = max(second[place], min(first[place], cosine))
+            first[place] = max(first[place], cosine)
+    found = np.zeros((2, n), np.float32)
+    if m:
+        found[0] = first
+        total = first + second + third if m > 2 else first + second if m > 1 else first
+        found[1] = total / np.float32(min(m, 3))
+    return found

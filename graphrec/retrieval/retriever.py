@@ -20,6 +20,7 @@ from graphrec.retrieval.graph_filter import GraphFilter
 from graphrec.retrieval.largest import largest, largest_positive
 from graphrec.retrieval.live_index import LiveIndex
 from graphrec.retrieval.popularity import Popularity
+from graphrec.retrieval.row_products import half_rows
 from graphrec.retrieval.taste import recency_weights
 
 if TYPE_CHECKING:
@@ -294,7 +295,7 @@ class Retriever:
         """Centred text vectors of some items, float32 (n, t); t = 0 where there are none."""
         if not self._texts.size:
             return np.zeros((len(numbers), 0), np.float32)
-        return self._texts[numbers].astype(np.float32)
+        return half_rows(self._texts, numbers)
 
     def speaking(self, user: int) -> tuple[Int32, Float32]:
         """The user's items that speak for it, newest first, and their weights of sum one; empty without a history."""

@@ -102,6 +102,8 @@ def _walk(  # type: ignore[no-untyped-def]
     target_exponent,
     target_powers,
 ):
+    # Unsigned positions, here and below: a signed one is looked at for whether it counts from the end.
+    faded = np.float32(FADED)
     reached = np.zeros((len(arrays.user_length), 2), np.float32)
     for position in range(len(seeds)):
         item = seeds[position]
@@ -109,9 +111,10 @@ def _walk(  # type: ignore[no-untyped-def]
         held = length**seed_exponent
         mass, other_mass = np.float32(weights[position] * held), np.float32(other_weights[position] * held)
         start = arrays.item_start[item]
-        for edge in range(start, start + length):
-            reached[arrays.item_neighbours[edge], 0] += mass
-            reached[arrays.item_neighbours[edge], 1] += other_mass
+        for edge in range(np.uint64(start), np.uint64(start + length)):
+            other = np.uint32(arrays.item_neighbours[edge])
+            reached[other, 0] += mass
+            reached[other, 1] += other_mass
     reached[user] = 0
     met, n_met = np.empty(len(reached), np.int32), 0
     for other in range(len(reached)):
@@ -127,9 +130,9 @@ def _walk(  # type: ignore[no-untyped-def]
         mass, other_mass = np.float32(reached[other, 0] * held), np.float32(reached[other, 1] * held)
         share = np.float32(reached[other, 0] / length)
         start = arrays.user_start[other]
-        for edge in range(start, start + length):
-            if arrays.user_weights[edge] > FADED:
-                item = arrays.user_neighbours[edge]
+        for edge in range(np.uint64(start), np.uint64(start + length)):
+            if arrays.user_weights[edge] > faded:
+                item = np.uint32(arrays.user_neighbours[edge])
                 scores[item, 0] += mass
                 scores[item, 1] += share
                 scores[item, 2] += other_mass
@@ -153,6 +156,7 @@ def _ask_for(arrays, user):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _witnesses(arrays, user, seeds, targets):  # type: ignore[no-untyped-def]
+    faded = np.float32(FADED)
     # One byte an item says whether to look closer, and most need not: that table stays in the nearest cache.
     named = np.zeros(len(arrays.item_length), np.uint8)
     seed_place = np.empty(len(arrays.item_length), np.int32)
@@ -179,9 +183,9 @@ def _witnesses(arrays, user, seeds, targets):  # type: ignore[no-untyped-def]
             met[other] = True  # each row is read once, whatever the number of targets in it
             n_targets = n_seeds = 0
             row = arrays.user_start[other]
-            for position in range(row, row + arrays.user_length[other]):
-                item = arrays.user_neighbours[position]
-                if named[item] and arrays.user_weights[position] > FADED:
+            for position in range(np.uint64(row), np.uint64(row + arrays.user_length[other])):
+                item = np.uint32(arrays.user_neighbours[position])
+                if named[item] and arrays.user_weights[position] > faded:
                     if named[item] & _TARGET:
                         of_targets[n_targets] = target_place[item]
                         n_targets += 1

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _GPU_MOST = 2048  # results of one search that a GPU can order
 _GPU_SCRATCH = 256 << 20  # bytes that searches on a GPU may use beside the rows
-_SKETCHED = 4 << 20  # bytes of rows from which a sketch of them is much quicker to read
+_SKETCHED = 1 << 19  # bytes of rows from which it is quicker to read a sketch of them
 _PROBE_QUERIES, _PROBE_LENGTH, _RECALL = 100, 20, 0.99  # a probe of the recall, and what it must find
 
 
