@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from graphrec.operation_settings import ServeSettings
 
 GRACE = 10  # seconds that requests have to end in
+SWITCH = 0.0005  # seconds that a thread keeps the interpreter while others want it: a tenth of Python's own
 KEPT = 75  # seconds that an idle connection is kept: longer than proxies keep theirs
 
 
@@ -34,6 +36,8 @@ def serve(
     workspace = Workspace(directory)
     check_address(settings.host, Keys(workspace.directory))
     log_as_json()
+    # An answer is a chain of short compiled calls, and after each it would wait that long behind a commit.
+    sys.setswitchinterval(SWITCH)
     with Recommender(workspace) as recommender:
         config = uvicorn.Config(
             create_app(recommender, settings, pages=pages),
