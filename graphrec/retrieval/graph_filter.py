@@ -103,7 +103,7 @@ class GraphFilter:
 
     def scores(self, numbers: Int32, walk: Float32, coordinates: Float32, degrees: Int32) -> Float32:
         """Filter scores of some items, float32 (n,), from their walk scores and degrees and a user's coordinates."""
-        dense = row_products(self.items, numbers, self.response * coordinates)
+        dense: Float32 = row_products(self.items, numbers, self.response * coordinates)
         held = np.maximum(degrees, 1).astype(np.float32) ** np.float32(ITEM_EXPONENT - self.shape.target_exponent)
         scores = np.float32(self.shape.slope / self.largest**2) * walk + held * dense
         return scores.astype(np.float32, copy=False)

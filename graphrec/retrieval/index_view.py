@@ -14,9 +14,9 @@ where |v - v'| <= slack / scale, so that the last term is none for queries of th
 With c < 0 it is at most q·v' + c (b' + shift) + (|q| - c scale) slack / scale. No row that the index has not returned
 has a larger stale part than the last it has. If the k-th exact score is not below that, no row is missing from the
 list: it is the list of all exact rows, up to ties. Where the index has a sketch, every row has such a bound of its own,
-and all rows whose bound is not below the k-th exact score are ordered. The term `c shift` is common to all rows, so it moves no order: a
-change that all rows share costs nothing. Rounding is bounded too, by (d + 2) 2^-23 (|q| |v| + |c| |b'|), twice the
-bound of one inner product in float32.
+and all rows whose bound is not below the k-th exact score are ordered. The term `c shift` is common to all rows, so it
+moves no order: a change that all rows share costs nothing. Rounding is bounded too, by (d + 2) 2^-23
+(|q| |v| + |c| |b'|), twice the bound of one inner product in float32.
 
 The exact rows are the writer's arrays, which it goes on writing into. Before it does, it leaves what it overwrites with
 the view (`replaced`), and a reader looks there after it has read: so it sees the rows of its view, all of one moment.
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 _FIRST = 100  # stale rows that are ordered at first, or 2 k; then twice as many, until the list is certified
-_FETCH = 5  # times k that there are in all: enough for nearly every list, and all exact rows would cost much more
+_FETCH, _PLACES = 400, 5  # that there are in all, or 5 k: enough for nearly every list, and a scan would cost more
 _FETCH_SHARE = 16  # but of few items, no more than one in so many
 _SAMPLE = 16  # one bound in so many is looked at to guess which rows are the best
 _FEW_QUERIES = 8  # up to which a look at the sketch for each costs less than a scan for all
@@ -144,7 +144,7 @@ class IndexView:
         )
         asked = self.asked(queries)
         by_sketch = self.shown.sketched and not fetch and len(queries) <= _FEW_QUERIES
-        fetch = fetch or max(2 * k, _FIRST, min(_FETCH * k, len(self.shown) // _FETCH_SHARE))
+        fetch = fetch or max(2 * k, _FIRST, min(max(_FETCH, _PLACES * k), len(self.shown) // _FETCH_SHARE))
         every, stale = (asked, asked) if by_sketch else self.shown.search(asked, fetch, hidden)
         for place, query in enumerate(queries):
             if by_sketch:
@@ -221,9 +221,7 @@ class IndexView:
             numbers = np.concatenate([numbers, more])
             scores = np.concatenate([scores, self._scores(query, more)])
 
-    def _under(
-        self, query: Float32, k: int, overlay: Int32, upper: Float32
-    ) -> tuple[Float32, Int32, int, bool]:
+    def _under(self, query: Float32, k: int, overlay: Int32, upper: Float32) -> tuple[Float32, Int32, int, bool]:
         """As `_ordered`, by bounds of the scores of all stale rows, (len(shown),), -inf for the hidden.
 
         The rows with the highest bounds say what a place on the list takes; whoever cannot have that is left out.
@@ -251,7 +249,8 @@ class IndexView:
             scores[same] = change.vectors[places] @ query[:-1]
             if change.array is self.biases:
                 biases[same] = change.biases[places]
-        return scores + query[-1] * biases
+        scores += query[-1] * biases
+        return scores
 
     def _barred(self, exclude: Int32 | None) -> Mask:
         """Which items must not be answered with."""

@@ -24,7 +24,8 @@ def largest(values: NDArray[np.floating], k: int) -> NDArray[np.int32]:
             positions = np.flatnonzero(values >= threshold)
     else:
         positions = np.arange(len(values))
-    return positions[np.argsort(-values[positions], kind="stable")][:k].astype(np.int32)
+    best: NDArray[np.int32] = positions[np.argsort(-values[positions], kind="stable")][:k].astype(np.int32)
+    return best
 
 
 def largest_positive(values: NDArray[np.floating], k: int) -> NDArray[np.int32]:

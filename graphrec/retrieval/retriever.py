@@ -321,4 +321,3 @@ class Retriever:
         """Weighted log popularity of items, float32 (n,)."""
         weight = 0.0 if self.model is None else self.model.popularity_weight
         return (weight * self.recent.log_scores(POPULARITY_FLOOR, numbers)).astype(np.float32)
-

@@ -1,4 +1,4 @@
-"""Some rows of a matrix: their inner products with one query, without a copy, and those in half precision as float32."""
+"""Some rows of a matrix: their products with one query, without a copy, and those in half precision as float32."""
 
 from __future__ import annotations
 

@@ -112,9 +112,9 @@ def _walk(  # type: ignore[no-untyped-def]
         mass, other_mass = np.float32(weights[position] * held), np.float32(other_weights[position] * held)
         start = arrays.item_start[item]
         for edge in range(np.uint64(start), np.uint64(start + length)):
-            other = np.uint32(arrays.item_neighbours[edge])
-            reached[other, 0] += mass
-            reached[other, 1] += other_mass
+            neighbour = np.uint32(arrays.item_neighbours[edge])
+            reached[neighbour, 0] += mass
+            reached[neighbour, 1] += other_mass
     reached[user] = 0
     met, n_met = np.empty(len(reached), np.int32), 0
     for other in range(len(reached)):

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from graphrec.embedding.spectral import USER_EXPONENT
 from graphrec.graph.interaction_graph import InteractionGraph
+from graphrec.retrieval import sources
 from graphrec.retrieval.sources import walk_scores, witnesses
 
 N_USERS, N_ITEMS = 8, 10
@@ -58,6 +59,18 @@ def test_the_walk_is_a_product_of_matrices(
         met = positive.T @ (power(edges.sum(axis=1), -2 * user_exponent) * reached)
         expected = power(edges.sum(axis=0), -target_exponent) * met
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+@given(log=logs, user=st.integers(0, N_USERS - 1), seed_exponent=exponents, target_exponent=exponents)
+def test_powers_are_the_same_looked_up_or_not(
+    log: list[tuple[int, int, float]], user: int, seed_exponent: float, target_exponent: float
+) -> None:
+    arrays, seeds = graph_of(log).arrays, np.arange(N_ITEMS, dtype=np.int32)
+    arguments = arrays, user, seeds, np.ones(N_ITEMS, np.float32), seed_exponent, target_exponent
+    looked_up = walk_scores(*arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "_powers", lambda exponent: sources._form_powers(exponent, 2))
+        np.testing.assert_array_equal(walk_scores(*arguments), looked_up)
 
 
 @given(log=logs, user=st.integers(0, N_USERS - 1), target=st.integers(0, N_ITEMS - 1))
