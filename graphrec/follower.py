@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from graphrec.recommender import Recommender
 
 INTERVAL = 0.01  # seconds between two looks at the store
-_VISITS = 20_000  # edges walked in one idle turn: a few milliseconds
-_SCRUB_EVERY = 1.0  # seconds
+_VISITS = 2_000  # edges walked in one idle turn: about three milliseconds for the widest vectors
+_IDLE_TURNS = 10  # in one round, for what is held back
+_SCRUB_EVERY = 0.1  # seconds
 _AFTER_ERROR = 1.0  # seconds until the next attempt
 
 _log = logging.getLogger(__name__)
@@ -105,7 +106,10 @@ class Follower:
         if events:
             so_far = replace(so_far, events=so_far.events + events, behind=time.perf_counter() - started)
         else:
-            self._recommender.drain(_VISITS)
+            for _ in range(_IDLE_TURNS):
+                self._recommender.drain(_VISITS)
+                if not self._recommender.held_back or self._wake.is_set():
+                    break
             if time.monotonic() - self._scrubbed > _SCRUB_EVERY:
                 self._scrubbed = time.monotonic()
                 so_far = _with(so_far, self._recommender.scrub(_VISITS))

@@ -122,7 +122,7 @@ class Recommender(Publishing):
                 cold = cold.seen_by(retriever)
             hidden = _hidden(state, exclude)
             if not include_seen:
-                hidden = np.union1d(hidden, retriever.seen(row)).astype(np.int32)
+                hidden = np.concatenate([hidden, retriever.seen(row)])
             personal = retriever.has_history(row)
             learned = state.learned
             ranker = None
@@ -280,9 +280,9 @@ def _check_k(k: int) -> None:
 
 
 def _hidden(state: LiveState, exclude: Sequence[str]) -> NDArray[np.int32]:
-    """Numbers of what must not be shown: what the question names, and what the catalogue has withdrawn."""
-    numbers = np.append(state.items.numbers(exclude), state.catalogue.withdrawn)
-    return np.unique(numbers[numbers >= 0]).astype(np.int32)
+    """Numbers of what must not be shown, some perhaps twice: what the question names, and what is withdrawn."""
+    numbers = np.append(state.items.numbers(exclude), state.catalogue.withdrawn).astype(np.int32)
+    return numbers[numbers >= 0]
 
 
 def _beside(state: LiveState, user: int, session: Sequence[str | tuple[str, str]]) -> Retriever:

@@ -187,3 +187,25 @@ def test_answers_go_on_while_a_generation_is_made(shop: Path, world, monkeypatch
             assert recommender.generation == 2
             assert recommender.offset == 900
             assert recommender.recommend("u1", k=3).generation == 2
+
+
+def test_a_look_at_a_store_without_news_reads_no_events(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Recommender.open(shop) as recommender:
+        read: list[int] = []
+        monkeypatch.setattr(recommender.store, "read", lambda after, *_: read.append(after))
+        assert recommender.refresh(patient=True) == 0
+        assert read == []
+
+
+def test_what_is_held_back_is_sent_in_several_short_turns(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns, left = [], [3.0, 2.0, 1.0, 0.0]
+    with Recommender.open(shop) as recommender:
+        monkeypatch.setattr(recommender, "drain", turns.append)
+        monkeypatch.setattr(type(recommender), "held_back", property(lambda _: left[min(len(turns), 4) - 1]))
+        follower = Follower(recommender)
+        follower._round()
+        assert turns == [follower_module._VISITS] * 4  # until nothing is left
+        turns.clear()
+        follower.wake()
+        follower._round()
+        assert len(turns) == 1  # no more beside news

@@ -154,16 +154,17 @@ class EventStore:
             NumberedColumn(kinds, self._kinds),
         ]
         rows = _first_of_each(table.timestamps, hashes)
-        new = np.zeros(len(table), np.bool_)
+        new, end = np.zeros(len(table), np.bool_), 0
         for start in range(0, len(rows), BATCH_ROWS):
             with self._database.writing() as connection:
                 if self._keep_up(connection) != numbered:
                     numbered, columns[0] = self._numbered, NumberedColumn(users, self._users)
                 new[_append_batch(connection, table, hashes, columns, rows[start : start + BATCH_ROWS])] = True
+                end = connection.exec_driver_sql(_END).scalar() or 0
         for column in columns:
             column.remember()
         accepted = int(new.sum())
-        return Appended(accepted, len(table) - accepted, self.offset), new
+        return Appended(accepted, len(table) - accepted, end if len(rows) else self.offset), new
 
     @property
     def offset(self) -> int:
@@ -205,7 +206,7 @@ class EventStore:
     def scan(self, after: int = 0, until: int | None = None, chunk: int = 200_000) -> Iterator[EventColumns]:
         """Read a stretch of the log in chunks, up to where it ends now; holds nothing open between them."""
         end = self.offset if until is None else until
-        while len(columns := self.read(after, chunk, end)):
+        while after < end and len(columns := self.read(after, chunk, end)):
             after = int(columns.offsets[-1])
             yield columns
 

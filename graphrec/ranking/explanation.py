@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numba import njit
 
 from graphrec.retrieval.sources import witnesses
 
@@ -47,7 +48,7 @@ def evidence(retriever: Retriever, user: int, item: int, limit: int = 3) -> Evid
 def evidence_of(retriever: Retriever, user: int, targets: NDArray[np.int32], limit: int = 3) -> list[Evidence]:
     """Collect the evidence for one user and each of some items: their witnesses are many of them the same."""
     counts = retriever.recent.counts()
-    ranks = [int((counts > counts[item]).sum()) + 1 for item in targets]
+    ranks = _ranks(counts, targets).tolist()
     recent = counts[targets].tolist()
     if not retriever.has_history(user):
         return [Evidence((), *standing) for standing in zip(recent, ranks, strict=True)]
@@ -64,6 +65,25 @@ def evidence_of(retriever: Retriever, user: int, targets: NDArray[np.int32], lim
         Evidence(_paths(items, found[row], strengths[row], order[row], float(totals[row])), recent[row], ranks[row])
         for row in range(len(targets))
     ]
+
+
+@njit(cache=True, nogil=True)
+def _ranks(counts, items):  # type: ignore[no-untyped-def]
+    """Places of some items among all by falling count, from 1, int64 (len(items),)."""
+    own = counts[items]
+    order = np.argsort(own)
+    ascending = own[order]
+    above = np.zeros(len(items) + 1, np.int64)  # items whose count is above so many of these
+    least = ascending[0] if len(items) else np.inf
+    for count in counts:
+        if count > least:  # hardly any is, as a rule
+            above[np.searchsorted(ascending, count)] += 1
+    ranks = np.empty(len(items), np.int64)
+    rank = 1
+    for place in range(len(items) - 1, -1, -1):
+        rank += above[place + 1]
+        ranks[order[place]] = rank
+    return ranks
 
 
 def _paths(

@@ -42,12 +42,18 @@ class Ranker:
 
     def scores(self, features: Float32) -> Float32:
         """Score of each row, float32 (n,): the mean of the heads. Only differences within a user mean anything."""
-        standard = (features - self.mean) / self.deviation
+        standard = features - self.mean
+        standard /= self.deviation
+        heads, units, width = self.weight1.shape
+        first = standard @ self.weight1.reshape(heads * units, width).T
+        first += self.bias1.reshape(-1)
+        np.maximum(first, 0, out=first)
         total = np.zeros(len(features), np.float32)
-        for head in range(len(self.weight1)):
-            hidden = np.maximum(standard @ self.weight1[head].T + self.bias1[head], 0)
-            hidden = np.maximum(hidden @ self.weight2[head].T + self.bias2[head], 0)
-            total += hidden @ self.weight3[head]
+        for head in range(heads):
+            second = first[:, head * units : (head + 1) * units] @ self.weight2[head].T
+            second += self.bias2[head]
+            np.maximum(second, 0, out=second)
+            total += second @ self.weight3[head]
         mean: Float32 = total / np.float32(len(self.weight1))
         return mean
 

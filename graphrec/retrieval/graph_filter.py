@@ -15,11 +15,13 @@ for users and targets are worth a tenth of its recall. p and q are those of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from graphrec.embedding.spectral import ITEM_EXPONENT, known_rows
+from graphrec.retrieval.row_products import row_products
 from graphrec.retrieval.sources import walk_scores
 
 if TYPE_CHECKING:
@@ -69,15 +71,15 @@ class GraphFilter:
 
     def walk(self, arrays: GraphArrays, user: int, seeds: Int32, weights: Float32) -> Float32:
         """The sparse half from a user's items and their weights to all items, float32 (n_items,)."""
-        walk: Float32 = self.walks(arrays, user, seeds, weights)[0]
+        walk: Float32 = self.walks(arrays, user, seeds, weights)[:, 0].copy()
         return walk
 
     def walks(
         self, arrays: GraphArrays, user: int, seeds: Int32, weights: Float32, newest: Float32 | None = None
     ) -> Float32:
-        """The sparse half, and the same with witnesses who share their weight out, float32 (2, n_items).
+        """The sparse half, and the same with witnesses who share their weight out, columns of float32 (n_items, 4).
 
-        newest: weights of the first seeds alone; a third row is the sparse half from these.
+        newest: weights of the first seeds alone; a third column is the sparse half from these.
         """
         shape = self.shape
         return walk_scores(arrays, user, seeds, weights, shape.seed_exponent, shape.target_exponent, newest)
@@ -90,12 +92,18 @@ class GraphFilter:
 
     def norms(self, numbers: Int32) -> Float32:
         """Lengths of items' rows in the basis, float32 (n,): how much of an item its frequencies can tell."""
-        lengths: Float32 = np.linalg.norm(known_rows(self.items, numbers), axis=1)
+        lengths: Float32 = np.where(numbers < len(self.items), self._norms.take(numbers, mode="clip"), np.float32(0))
+        return lengths
+
+    @cached_property
+    def _norms(self) -> Float32:
+        """Of all rows, which never change, and a zero."""
+        lengths: Float32 = np.append(np.linalg.norm(self.items, axis=1), np.float32(0))
         return lengths
 
     def scores(self, numbers: Int32, walk: Float32, coordinates: Float32, degrees: Int32) -> Float32:
         """Filter scores of some items, float32 (n,), from their walk scores and degrees and a user's coordinates."""
-        dense = known_rows(self.items, numbers) @ (self.response * coordinates)
+        dense: Float32 = row_products(self.items, numbers, self.response * coordinates)
         held = np.maximum(degrees, 1).astype(np.float32) ** np.float32(ITEM_EXPONENT - self.shape.target_exponent)
         scores = np.float32(self.shape.slope / self.largest**2) * walk + held * dense
         return scores.astype(np.float32, copy=False)

@@ -13,9 +13,10 @@ its score is at most
 where |v - v'| <= slack / scale, so that the last term is none for queries of the length that the index is made for.
 With c < 0 it is at most q·v' + c (b' + shift) + (|q| - c scale) slack / scale. No row that the index has not returned
 has a larger stale part than the last it has. If the k-th exact score is not below that, no row is missing from the
-list: it is the list of all exact rows, up to ties. The term `c shift` is common to all rows, so it moves no order: a
-change that all rows share costs nothing. Rounding is bounded too, by (d + 2) 2^-23 (|q| |v| + |c| |b'|), twice the
-bound of one inner product in float32.
+list: it is the list of all exact rows, up to ties. Where the index has a sketch, every row has such a bound of its own,
+and all rows whose bound is not below the k-th exact score are ordered. The term `c shift` is common to all rows, so it
+moves no order: a change that all rows share costs nothing. Rounding is bounded too, by (d + 2) 2^-23
+(|q| |v| + |c| |b'|), twice the bound of one inner product in float32.
 
 The exact rows are the writer's arrays, which it goes on writing into. Before it does, it leaves what it overwrites with
 the view (`replaced`), and a reader looks there after it has read: so it sees the rows of its view, all of one moment.
@@ -28,7 +29,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from graphrec.retrieval.largest import largest
+from graphrec.retrieval.largest import between, kth_largest, largest
+from graphrec.retrieval.row_products import row_products
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +44,10 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 _FIRST = 100  # stale rows that are ordered at first, or 2 k; then twice as many, until the list is certified
-_FETCH = 400  # that there are in all: enough for nearly every list, and a scan for more would cost more than exact rows
+_FETCH, _PLACES = 400, 5  # that there are in all, or 5 k: enough for nearly every list, and a scan would cost more
 _FETCH_SHARE = 16  # but of few items, no more than one in so many
+_SAMPLE = 16  # one bound in so many is looked at to guess which rows are the best
+_FEW_QUERIES = 8  # up to which a look at the sketch for each costs less than a scan for all
 _ROUNDING = 2.0**-23  # twice the unit of float32
 
 
@@ -69,6 +73,15 @@ class Overwritten:
     biases: Float32
     array: Float32  # the writer's array that `biases` are of
     successor: IndexView
+
+    def found(self, numbers: Int32) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Which of some numbers are among these, and where they are here."""
+        if not len(self.numbers):
+            nowhere = np.zeros(0, np.intp)
+            return nowhere, nowhere
+        places = np.searchsorted(self.numbers, numbers).clip(max=len(self.numbers) - 1)
+        same = np.flatnonzero(self.numbers[places] == numbers)
+        return same, places[same]
 
 
 @dataclass(eq=False)
@@ -106,22 +119,19 @@ class IndexView:
         """Exact vectors (n, d) and biases (n,) of some items, as they were at this moment."""
         vectors, biases = self.vectors[numbers], self.biases[numbers]
         for change in self._later():
-            if not len(change.numbers):
-                continue
-            places = np.searchsorted(change.numbers, numbers).clip(max=len(change.numbers) - 1)
-            same = np.flatnonzero(change.numbers[places] == numbers)
-            vectors[same] = change.vectors[places[same]]
+            same, places = change.found(numbers)
+            vectors[same] = change.vectors[places]
             if change.array is self.biases:
-                biases[same] = change.biases[places[same]]
+                biases[same] = change.biases[places]
         return vectors, biases
 
     def search(self, queries: Float32, k: int, exclude: Int32 | None = None, fetch: int = 0) -> Found:
         """Best k items of each query (m, d + 1) = (q, c), none of the item numbers in `exclude`.
 
-        fetch: stale rows to ask the index for; 0 = by k. A scan costs nearly the same whatever it returns, so they are
-        asked for at once, and ordered by exact rows a hundred first, then twice as many, until the list is certified.
-        Where all do not suffice, every exact row is looked at, or, where the index visits some cells only, twice as
-        many are asked for.
+        fetch: stale rows to ask the index for; 0 = by k, or as many as it takes where there is a sketch. A scan costs
+        nearly the same whatever it returns, so they are asked for at once, and ordered by exact rows a hundred first,
+        then twice as many, until the list is certified. Where all do not suffice, every exact row is looked at, or,
+        where the index visits some cells only, twice as many are asked for.
         """
         k = min(k, max(self.n_items, 1))
         barred = self._barred(exclude)
@@ -132,17 +142,23 @@ class IndexView:
             np.zeros(len(queries), np.bool_),
             np.zeros(len(queries), np.int32),
         )
-        fetch = fetch or max(2 * k, _FIRST, min(_FETCH, len(self.shown) // _FETCH_SHARE))
-        every, stale = self.shown.search(self.asked(queries), fetch, hidden)
+        asked = self.asked(queries)
+        by_sketch = self.shown.sketched and not fetch and len(queries) <= _FEW_QUERIES
+        fetch = fetch or max(2 * k, _FIRST, min(max(_FETCH, _PLACES * k), len(self.shown) // _FETCH_SHARE))
+        every, stale = (asked, asked) if by_sketch else self.shown.search(asked, fetch, hidden)
         for place, query in enumerate(queries):
-            scores, numbers, ordered, complete = self._ordered(query, k, overlay, every[place], stale[place])
+            if by_sketch:
+                upper = self.shown.upper(asked[place], hidden)
+                scores, numbers, ordered, complete = self._under(query, k, overlay, upper)
+            else:
+                scores, numbers, ordered, complete = self._ordered(query, k, overlay, every[place], stale[place])
             if not complete and not self.shown.cells:
                 scores, numbers = self.scan(query, k, exclude)
                 ordered, complete = self.n_items, True
             wider = fetch
             while not complete and wider < len(self.shown):
                 wider *= 2
-                more, further = self.shown.search(self.asked(query[None]), wider, hidden)
+                more, further = self.shown.search(asked[place : place + 1], wider, hidden)
                 scores, numbers, ordered, complete = self._ordered(query, k, overlay, more[0], further[0])
             found.scores[place, : len(scores)] = scores
             found.numbers[place, : len(numbers)] = numbers
@@ -205,10 +221,35 @@ class IndexView:
             numbers = np.concatenate([numbers, more])
             scores = np.concatenate([scores, self._scores(query, more)])
 
+    def _under(self, query: Float32, k: int, overlay: Int32, upper: Float32) -> tuple[Float32, Int32, int, bool]:
+        """As `_ordered`, by bounds of the scores of all stale rows, (len(shown),), -inf for the hidden.
+
+        The rows with the highest bounds say what a place on the list takes; whoever cannot have that is left out.
+        """
+        lowest, above = np.finfo(np.float32).min, np.float32(np.inf)
+        likely = max(kth_largest(upper[::_SAMPLE], max(2 * k // _SAMPLE, 1)), lowest)
+        numbers = np.concatenate([overlay, between(upper, likely, above)])
+        scores = self._scores(query, numbers)
+        if len(numbers) >= k:
+            allowance = query[-1] * self.shift + self.bound(query)
+            lowest = max(np.nextafter(np.float32(kth_largest(scores, k) - allowance), -above), lowest)
+        more = between(upper, lowest, likely)
+        numbers = np.concatenate([numbers, more])
+        scores = np.concatenate([scores, self._scores(query, more)])
+        order = np.argsort(numbers)  # of equal scores the lower number comes first, as in a scan
+        best = order[largest(scores[order], k)]
+        return scores[best], numbers[best], len(numbers) - len(overlay), True
+
     def _scores(self, query: Float32, numbers: Int32) -> Float32:
         """Exact scores of some items."""
-        vectors, biases = self.take(numbers)
-        scores: Float32 = vectors @ query[:-1] + query[-1] * biases
+        scores: Float32 = row_products(self.vectors, numbers, query[:-1])
+        biases = self.biases[numbers]
+        for change in self._later():
+            same, places = change.found(numbers)
+            scores[same] = change.vectors[places] @ query[:-1]
+            if change.array is self.biases:
+                biases[same] = change.biases[places]
+        scores += query[-1] * biases
         return scores
 
     def _barred(self, exclude: Int32 | None) -> Mask:

@@ -17,9 +17,10 @@ from graphrec.embedding.running_sums import FADED
 from graphrec.graph.interaction_graph import InteractionGraph
 from graphrec.retrieval.choices import Choices
 from graphrec.retrieval.graph_filter import GraphFilter
-from graphrec.retrieval.largest import largest
+from graphrec.retrieval.largest import largest, largest_positive
 from graphrec.retrieval.live_index import LiveIndex
 from graphrec.retrieval.popularity import Popularity
+from graphrec.retrieval.row_products import half_rows
 from graphrec.retrieval.taste import recency_weights
 
 if TYPE_CHECKING:
@@ -207,8 +208,7 @@ class Retriever:
         """The k recently most popular items that had an event at all, best first, int32."""
         counts = self.recent.counts()
         counts[exclude] = 0
-        best = largest(counts, k)
-        return best[counts[best] > 0]
+        return largest_positive(counts, k)
 
     def filtered(self, user: int, k: int, exclude: Int32) -> Int32:
         """The k items with the best filter scores, best first, int32; recently popular ones without a history."""
@@ -217,10 +217,11 @@ class Retriever:
         items, weights = self.speaking(user)
         coordinates = self.filter.coordinates(items, weights, self.graph.arrays.item_length[items])
         walk = self.filter.walk(self.graph.arrays, user, items, weights)
-        return self._filtered(walk, coordinates, k, exclude)
+        walk[exclude] = 0
+        return self._filtered(walk, coordinates, k)
 
-    def _filtered(self, walk: Float32, coordinates: Float32, k: int, exclude: Int32) -> Int32:
-        pool = _best(walk, exclude, max(_POOL * k, _LEAST_POOL))
+    def _filtered(self, walk: Float32, coordinates: Float32, k: int) -> Int32:
+        pool = largest_positive(walk, max(_POOL * k, _LEAST_POOL))
         scores = self.filter.scores(pool, walk[pool], coordinates, self.graph.arrays.item_length[pool])
         return pool[largest(scores, k)]
 
@@ -237,24 +238,27 @@ class Retriever:
 
         Each source offers as many as its setting says, or `at_least` where a longer list is wanted.
         """
-        n_items = self.graph.n_items
-        sources = np.zeros(n_items, np.uint8)
-        sources[self.popular(max(self.settings.popular, at_least), exclude)] |= POPULAR
+        offers = {POPULAR: self.popular(max(self.settings.popular, at_least), exclude)}
         degrees = self.graph.arrays.item_length
-        walk = shared = taste = np.zeros(n_items, np.float32)
+        walks = np.zeros((0, 0), np.float32)
         query, certified = self.query(user), True
         items, weights = self.speaking(user)
         coordinates = self.filter.coordinates(items, weights, degrees[items])
         if len(items):
             newest = recency_weights(len(items))
-            walk, shared, taste = self.filter.walks(self.graph.arrays, user, items, weights, newest)
-            sources[self._filtered(walk, coordinates, max(self.settings.filter, at_least), exclude)] |= FILTER
-            sources[_best(taste, exclude, max(self.settings.taste, at_least))] |= TASTE
+            walks = self.filter.walks(self.graph.arrays, user, items, weights, newest)
+            walks[exclude] = 0
+            offers[FILTER] = self._filtered(walks[:, 0], coordinates, max(self.settings.filter, at_least))
+            offers[TASTE] = largest_positive(walks[:, 2], max(self.settings.taste, at_least))
         if query is not None and self.index is not None:
             nearest = self.index.search(query[None], max(self.settings.sage, at_least), exclude)
             found, certified = nearest.numbers[0], bool(nearest.certified[0])
-            sources[found[found >= 0]] |= SAGE
-        numbers = np.flatnonzero(sources).astype(np.int32)
+            offers[SAGE] = found[found >= 0]
+        sources = np.zeros(self.graph.n_items, np.uint8)
+        for source, offered in offers.items():
+            sources[offered] |= source
+        together = np.sort(np.concatenate(list(offers.values())))
+        numbers = together[np.diff(together, prepend=-1) > 0]
         cosine = np.zeros(len(numbers), np.float32)
         score = self.recent.log_scores(POPULARITY_FLOOR, numbers).astype(np.float32)
         if query is not None and self.index is not None and self.model is not None:
@@ -264,7 +268,8 @@ class Retriever:
             cosine = taken / np.float32(self.model.scale)
         order = np.argsort(-score, kind="stable")
         numbers = numbers[order]
-        walked = walk[numbers]
+        columns = walks[numbers].T.copy() if len(walks) else np.zeros((4, len(numbers)), np.float32)
+        walked, shared, taste, _ = columns
         filtered = self.filter.scores(numbers, walked, coordinates, degrees[numbers])
         return Candidates(
             user=user,
@@ -273,10 +278,10 @@ class Retriever:
             sources=sources[numbers],
             cosine=cosine[order],
             walk=walked,
-            shared=shared[numbers],
+            shared=shared,
             filtered=filtered,
             score=score[order],
-            taste=taste[numbers],
+            taste=taste,
             certified=certified,
         )
 
@@ -290,7 +295,7 @@ class Retriever:
         """Centred text vectors of some items, float32 (n, t); t = 0 where there are none."""
         if not self._texts.size:
             return np.zeros((len(numbers), 0), np.float32)
-        return self._texts[numbers].astype(np.float32)
+        return half_rows(self._texts, numbers)
 
     def speaking(self, user: int) -> tuple[Int32, Float32]:
         """The user's items that speak for it, newest first, and their weights of sum one; empty without a history."""
@@ -316,11 +321,3 @@ class Retriever:
         """Weighted log popularity of items, float32 (n,)."""
         weight = 0.0 if self.model is None else self.model.popularity_weight
         return (weight * self.recent.log_scores(POPULARITY_FLOOR, numbers)).astype(np.float32)
-
-
-def _best(scores: Float32, exclude: Int32, k: int) -> Int32:
-    """The k items with the largest positive scores, without the excluded ones, best first."""
-    allowed = scores.copy()
-    allowed[exclude] = 0
-    best = largest(allowed, k)
-    return best[allowed[best] > 0]

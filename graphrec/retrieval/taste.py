@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrec.embedding.node_features import unit_rows
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -29,8 +27,12 @@ def recency_weights(n: int) -> Float32:
     return shares
 
 
-def taste_vector(vectors: Float32) -> Float32:
-    """Mean of a user's item vectors (n, d), newest first, by recency, float32 (d,) of length one; zeros without any."""
-    mean: Float32 = recency_weights(len(vectors)) @ vectors[:NEWEST]
-    unit: Float32 = unit_rows(mean[None])[0]
-    return unit
+def taste_shares(vectors: Float32) -> Float32:
+    """What each of a user's item vectors (n, d), newest first, has of the vector of recent taste, float32 (m,).
+
+    That is their mean by recency, brought to length one; zeros where it has no length.
+    """
+    weights = recency_weights(len(vectors))
+    length = np.linalg.norm(weights @ vectors[:NEWEST])
+    shares: Float32 = weights / length if length > 0 else np.zeros_like(weights)
+    return shares

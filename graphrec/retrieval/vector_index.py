@@ -2,7 +2,8 @@
 
 Inner product over contiguous item numbers. Up to about 200,000 items every row is looked at (Flat), which is exact;
 above, rows lie in cells around centroids (IVF) and a search visits the nearest of them, as many as a probe of the
-recall asks for. With a GPU, searches run on a copy that follows the index when it has changed.
+recall asks for. With a GPU, searches run on a copy that follows the index when it has changed; without one, an index
+that looks at every row keeps a sketch of them (sketch.py), which says in less time which rows to look at.
 
 Any number of threads may search at a time, and this file keeps those of a GPU apart, where FAISS allows one. No row may
 change beside a search: whoever changes rows changes a `copy`, and lets it take the index's place (see live_index.py).
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from graphrec.errors import DependencyError, GenerationError
+from graphrec.retrieval.sketch import Sketch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 _GPU_MOST = 2048  # results of one search that a GPU can order
 _GPU_SCRATCH = 256 << 20  # bytes that searches on a GPU may use beside the rows
+_SKETCHED = 1 << 19  # bytes of rows from which it is quicker to read a sketch of them
 _PROBE_QUERIES, _PROBE_LENGTH, _RECALL = 100, 20, 0.99  # a probe of the recall, and what it must find
 
 
@@ -97,6 +100,7 @@ class _Before(NamedTuple):
 
     held: weakref.ref[VectorIndex]
     storage: Any
+    sketch: Sketch | None
     changed: Int32
 
 
@@ -114,6 +118,7 @@ class VectorIndex:
         self._moment = self._gpu.next_moment()
         self._before: _Before | None = None
         self._rows: Float32 | None = None
+        self._sketch: Sketch | None = None
 
     @classmethod
     def of(
@@ -168,8 +173,13 @@ class VectorIndex:
 
     def add(self, rows: Float32) -> None:
         """Append the next item numbers."""
-        self._index.add(np.ascontiguousarray(rows, np.float32))
+        rows = np.ascontiguousarray(rows, np.float32)
+        self._index.add(rows)
         self._moment, self._rows = self._gpu.next_moment(), None
+        if self._sketch is not None:
+            self._sketch.add(rows)
+        elif not self.cells and not self._on_gpu and 4 * len(self) * self.dimensions >= _SKETCHED:
+            self._sketch = Sketch(self.flat)
 
     def change(self, numbers: Int32, rows: Float32) -> None:
         """Give items, each named once, other rows."""
@@ -179,6 +189,8 @@ class VectorIndex:
             self._index.update_vectors(numbers.astype(np.int64), np.ascontiguousarray(rows, np.float32))
         else:
             self.flat[numbers] = rows
+            if self._sketch is not None:
+                self._sketch.change(numbers, rows)
         self._moment = self._gpu.next_moment()
 
     @property
@@ -201,26 +213,36 @@ class VectorIndex:
         if behind is None or behind.held() is not None:
             following = self.copy()
         else:
-            following = self._with(behind.storage)
+            following = self._with(behind.storage, behind.sketch)
             missed, first = behind.changed, len(following)
             following.change(missed[missed < first], self.take(missed[missed < first]))
             following.add(self.flat[first:])
         following.change(numbers[:old], rows[:old])
         following.add(rows[old:])
         if not self.cells:
-            following._before = _Before(weakref.ref(self), self._index, changed)
+            following._before = _Before(weakref.ref(self), self._index, self._sketch, changed)
         return following
 
     def copy(self) -> VectorIndex:
         """The same rows once more, to be changed while searches go on in this one."""
-        return self._with(self._faiss.clone_index(self._index))
+        return self._with(self._faiss.clone_index(self._index), None if self._sketch is None else self._sketch.copy())
 
-    def _with(self, storage: Any) -> VectorIndex:
+    def _with(self, storage: Any, sketch: Sketch | None) -> VectorIndex:
         """An index of this storage that shares the copy on the GPU, which is of one of them at a time."""
         index = VectorIndex(self.dimensions, on_gpu=self._on_gpu)
-        index._index, index._gpu = storage, self._gpu
+        index._index, index._sketch, index._gpu = storage, sketch, self._gpu
         index._moment = self._gpu.next_moment()
         return index
+
+    @property
+    def sketched(self) -> bool:
+        """Whether `upper` may be asked."""
+        return self._sketch is not None
+
+    def upper(self, query: Float32, hidden: Mask | None = None) -> Float32:
+        """What no row scores more than with a query, float32 (n,), -inf for the hidden."""
+        assert self._sketch is not None
+        return self._sketch.upper(query, hidden)
 
     def search(self, queries: Float32, k: int, hidden: Mask | None = None) -> tuple[Float32, Int32]:
         """Best k items of each query: scores (n, k) and numbers (n, k), -1 where there are fewer.

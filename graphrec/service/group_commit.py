@@ -2,7 +2,7 @@
 
 One thread takes what waits, judges it by the rules of files (`graphrec.events.validation`), appends it and tells every
 caller what became of its own rows. A post alone is written at once; where one follows another, the thread first waits
-two milliseconds for company, which costs less than a transaction each.
+five milliseconds for company, which costs the cores, and so the questions, less than a transaction each.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from graphrec.events.store import EventStore
 
 FIELDS = ("user", "item", "kind", "timestamp", "value", "event_id")
-COMPANY = 0.002  # seconds a group waits for more
+COMPANY = 0.005  # seconds a group waits for more
 _BUSY = 0.02  # seconds after a commit in which more are expected
 _GROUP_ROWS = 5_000  # beyond it nothing is waited for
 _MOST_WAITING = 100_000  # rows; more are refused at once

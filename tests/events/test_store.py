@@ -186,6 +186,14 @@ def test_scans_are_chunks_of_the_whole(empty):
     assert empty.read(after=20, limit=3).offsets.tolist() == [21, 22, 23]
 
 
+def test_a_scan_that_has_reached_its_end_does_not_ask_once_more(empty, monkeypatch):
+    empty.append(table_of([event(time=DAY + n) for n in range(6)]))
+    read, asked = empty.read, []
+    monkeypatch.setattr(empty, "read", lambda *arguments: asked.append(arguments) or read(*arguments))
+    assert [len(chunk) for chunk in empty.scan(chunk=3)] == [3, 3]
+    assert len(asked) == 2
+
+
 def test_a_scan_ends_where_the_log_ended_when_it_began(empty):
     empty.append(table_of([event(time=DAY + n) for n in range(4)]))
     seen = 0

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from graphrec.config import Config
-from graphrec.ranking.explanation import Evidence, evidence
+from graphrec.ranking.explanation import Evidence, evidence, evidence_of
 from graphrec.retrieval.retriever import DAY, Retriever
 
 MUG, CUP, PEN, INK, TEA = range(5)
@@ -71,3 +73,11 @@ def test_what_was_taken_back_is_no_evidence(returned: tuple[int, int]) -> None:
     log = [(ANN, MUG, 1.0), (ANN, PEN, 1.0), (BOB, MUG, 1.0), (BOB, TEA, 1.0)]
     assert paths(evidence(new_retriever(*log), ANN, TEA)) == [(MUG, 1)]
     assert paths(evidence(new_retriever(*log, (*returned, -5.0)), ANN, TEA)) == []
+
+
+@given(events=st.lists(st.integers(0, 4), max_size=30), asked=st.lists(st.integers(0, 4), max_size=6))
+def test_ranks_of_many_at_once_count_what_is_more_popular(events: list[int], asked: list[int]) -> None:
+    retriever = new_retriever(*((place % 5, item, 1.0) for place, item in enumerate(events)), (ANN, MUG, 1.0))
+    counts = np.bincount([*events, MUG], minlength=5)
+    found = evidence_of(retriever, ANN, np.array(asked, np.int32))
+    assert [one.popularity_rank for one in found] == [int((counts > counts[item]).sum()) + 1 for item in asked]

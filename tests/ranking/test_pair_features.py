@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from graphrec.config import Config, RetrievalSettings
 from graphrec.embedding.embedding_model import EmbeddingModel
 from graphrec.embedding.graphsage import SageWeights
 from graphrec.embedding.node_features import FeatureMap
-from graphrec.ranking.pair_features import NAMES, pair_features
+from graphrec.ranking.pair_features import NAMES, _nearest, pair_features
 from graphrec.retrieval.retriever import DAY, FILTER, POPULAR, SAGE, TASTE, Candidates, Retriever
 
 
@@ -159,6 +161,15 @@ def test_the_nearest_of_a_users_items() -> None:
     np.testing.assert_allclose(nearest(1), [cosine[1], cosine[1]], atol=1e-5)  # what was given back is not near
     np.testing.assert_allclose(nearest(2), [[1, 1], np.sort(cosine, axis=0)[-3:].mean(axis=0)], atol=1e-5)
     np.testing.assert_array_equal(nearest(9), np.zeros((2, 2)))
+
+
+@given(items=st.integers(0, 9), candidates=st.integers(0, 9), seed=st.integers(0, 99))
+def test_the_nearest_and_the_nearest_three_are_the_head_of_a_sort(items: int, candidates: int, seed: int) -> None:
+    cosines = np.random.default_rng(seed).integers(-4, 5, (items, candidates)).astype(np.float32) / 4  # many are equal
+    found = _nearest(cosines)
+    best = -np.sort(-cosines, axis=0)[:3]
+    expected = [best[0], best.mean(axis=0)] if items else np.zeros((2, candidates))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_changed_text_is_near_to_others() -> None:

@@ -185,7 +185,7 @@ def test_the_walk_is_the_first_of_both(world: SmallWorld) -> None:
     seeds, weights, _ = world.graph.user_row(0)
     arguments = world.graph.arrays, 0, seeds, weights.astype(np.float32)
     walks = graph_filter.walks(*arguments)
-    np.testing.assert_array_equal(graph_filter.walk(*arguments), walks[0])
+    np.testing.assert_array_equal(graph_filter.walk(*arguments), walks[:, 0])
     assert (walks[1] > 0).tolist() == (walks[0] > 0).tolist()
     assert (walks[1] < walks[0]).any()
 

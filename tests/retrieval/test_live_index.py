@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from graphrec.config import IndexSettings
 from graphrec.embedding.node_features import unit_rows
-from graphrec.retrieval import index_lag, live_index
+from graphrec.retrieval import index_lag, live_index, vector_index
 from graphrec.retrieval.index_view import Found, IndexView
 from graphrec.retrieval.live_index import LiveIndex
 from graphrec.retrieval.vector_index import VectorIndex
@@ -21,6 +22,14 @@ from graphrec.retrieval.vector_index import VectorIndex
 Float32 = NDArray[np.float32]
 DIMENSIONS = 4
 SCALE, TOLERANCE, SHARE, FALL = 10.0, 0.1, 0.3, 0.2
+
+
+@pytest.fixture(scope="module", params=["scan", "sketch"], autouse=True)
+def _however_it_is_searched(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every index has a sketch, or none has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vector_index, "_SKETCHED", 0 if request.param == "sketch" else 1 << 60)
+        yield
 
 
 @dataclass

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from graphrec.config import IndexSettings
-from graphrec.retrieval import live_index
+from graphrec.retrieval import live_index, vector_index
 from graphrec.retrieval.index_view import IndexView
 from graphrec.retrieval.live_index import LiveIndex
 
@@ -35,6 +35,11 @@ class Unprotected(LiveIndex):
         if write is not None:
             write(successor.vectors, successor.biases)
         self._view = successor
+
+
+@pytest.fixture(autouse=True)
+def _every_index_has_a_sketch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_index, "_SKETCHED", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -80,9 +85,10 @@ def faults(view: IndexView, rng: np.random.Generator) -> list[str]:
     if len(set(np.round(rows[:, 0, 0]).tolist())) != GROUPS or np.ptp(rows[:, 0, 0]) != GROUPS - 1:
         found.append("mixed moments")
     query = rng.standard_normal((1, DIMENSIONS + 1)).astype(np.float32)
-    answer = view.search(query, 50, MEMBERS[order[0]], fetch=100)
-    if not np.allclose(answer.scores[0], view.scan(query[0], 50, MEMBERS[order[0]])[0], atol=1e-4):
-        found.append("wrong list")
+    for fetch in (100, 0):  # by a scan, and by the sketch
+        answer = view.search(query, 50, MEMBERS[order[0]], fetch)
+        if not np.allclose(answer.scores[0], view.scan(query[0], 50, MEMBERS[order[0]])[0], atol=1e-4):
+            found.append("wrong list")
     return found
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from graphrec.embedding.spectral import USER_EXPONENT
 from graphrec.graph.interaction_graph import InteractionGraph
+from graphrec.retrieval import sources
 from graphrec.retrieval.sources import walk_scores, witnesses
 
 N_USERS, N_ITEMS = 8, 10
@@ -53,11 +54,23 @@ def test_the_walk_is_a_product_of_matrices(
     reached = edges @ (power(edges.sum(axis=0), -seed_exponent) * start)
     reached[user] = 0
     scores = walk_scores(graph.arrays, user, seeds, own, seed_exponent, target_exponent)
-    assert (scores.shape, scores.dtype) == ((2, N_ITEMS), np.float32)
-    for found, user_exponent in zip(scores, (USER_EXPONENT, 0.5), strict=True):
+    assert (scores.shape, scores.dtype) == ((N_ITEMS, 4), np.float32)
+    for found, user_exponent in zip(scores.T[:2], (USER_EXPONENT, 0.5), strict=True):
         met = positive.T @ (power(edges.sum(axis=1), -2 * user_exponent) * reached)
         expected = power(edges.sum(axis=0), -target_exponent) * met
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+@given(log=logs, user=st.integers(0, N_USERS - 1), seed_exponent=exponents, target_exponent=exponents)
+def test_powers_are_the_same_looked_up_or_not(
+    log: list[tuple[int, int, float]], user: int, seed_exponent: float, target_exponent: float
+) -> None:
+    arrays, seeds = graph_of(log).arrays, np.arange(N_ITEMS, dtype=np.int32)
+    arguments = arrays, user, seeds, np.ones(N_ITEMS, np.float32), seed_exponent, target_exponent
+    looked_up = walk_scores(*arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "_powers", lambda exponent: sources._form_powers(exponent, 2))
+        np.testing.assert_array_equal(walk_scores(*arguments), looked_up)
 
 
 @given(log=logs, user=st.integers(0, N_USERS - 1), target=st.integers(0, N_ITEMS - 1))
@@ -93,8 +106,8 @@ def test_a_second_walk_beside_the_first_is_as_alone(
     together = walk_scores(graph.arrays, user, seeds, weights, seed_exponent, target_exponent, newest)
     alone = walk_scores(graph.arrays, user, seeds, weights, seed_exponent, target_exponent)
     second = walk_scores(graph.arrays, user, seeds[:2], newest, seed_exponent, target_exponent)
-    np.testing.assert_array_equal(together[:2], alone)
-    np.testing.assert_array_equal(together[2], second[0])
+    np.testing.assert_array_equal(together[:, :2], alone[:, :2])
+    np.testing.assert_array_equal(together[:, 2], second[:, 0])
 
 
 @pytest.mark.parametrize(("witness_weight", "met"), [(1.0, 1.0), (-1.0, 0.0)])
@@ -102,7 +115,7 @@ def test_a_walk_by_hand(witness_weight: float, met: float) -> None:
     # User 0 has item 0; user 1 has it too, and item 1, or gave that one back.
     graph = graph_of([(0, 0, 1.0), (1, 0, 1.0), (1, 1, witness_weight)])
     scores = walk_scores(graph.arrays, 0, np.array([0], np.int32), np.array([1], np.float32), 0.7, 0.4)
-    for found, witness in zip(scores, (2 ** (-2 * USER_EXPONENT), 1 / 2), strict=True):
+    for found, witness in zip(scores.T[:2], (2 ** (-2 * USER_EXPONENT), 1 / 2), strict=True):
         assert found[1] == pytest.approx(met * 2**-0.7 * witness)
         assert found[0] == pytest.approx(2**-0.7 * witness * 2**-0.4)
         assert not found[2:].any()
@@ -119,8 +132,8 @@ def test_a_witness_with_few_items_says_more_where_weight_is_shared_out() -> None
     # Users 1 and 2 share item 0 with user 0; user 1 leads to item 1 alone, user 2 to items 2 to 5.
     graph = graph_of([(0, 0, 1.0), (1, 0, 1.0), (1, 1, 1.0), (2, 0, 1.0), *((2, item, 1.0) for item in range(2, 6))])
     scores = walk_scores(graph.arrays, 0, np.array([0], np.int32), np.array([1], np.float32), 0.0, 0.0)
-    np.testing.assert_allclose(scores[1], [1 / 2 + 1 / 5, 1 / 2, *[1 / 5] * 4, *[0] * 4], rtol=1e-6)
-    np.testing.assert_allclose(scores[0, 2] / scores[0, 1], (2 / 5) ** (2 * USER_EXPONENT), rtol=1e-6)
+    np.testing.assert_allclose(scores[:, 1], [1 / 2 + 1 / 5, 1 / 2, *[1 / 5] * 4, *[0] * 4], rtol=1e-6)
+    np.testing.assert_allclose(scores[2, 0] / scores[1, 0], (2 / 5) ** (2 * USER_EXPONENT), rtol=1e-6)
 
 
 def test_a_lonely_user_walks_nowhere() -> None:

@@ -11,7 +11,7 @@ from graphrec.config import Config, RetrievalSettings
 from graphrec.retrieval.graph_filter import FilterShape
 from graphrec.retrieval.retriever import DAY, TASTE, Retriever
 from graphrec.retrieval.sources import walk_scores
-from graphrec.retrieval.taste import NEWEST, recency_weights, taste_vector
+from graphrec.retrieval.taste import NEWEST, recency_weights, taste_shares
 
 
 @given(n=st.integers(1, 2 * NEWEST))
@@ -27,10 +27,12 @@ def test_the_vector_by_hand() -> None:
     vectors = np.array([[1, 0], [0, 1]], np.float32)
     second = 2**-1.5
     expected = np.array([1, second]) / np.hypot(1, second)
-    np.testing.assert_allclose(taste_vector(vectors), expected, atol=1e-6)
+    np.testing.assert_allclose(taste_shares(vectors) @ vectors, expected, atol=1e-6)
     many = np.vstack([np.tile(vectors[:1], (NEWEST, 1)), np.tile(vectors[1:], (9, 1))])
-    np.testing.assert_allclose(taste_vector(many), [1, 0], atol=1e-6)  # what is older than the newest does not count
-    assert taste_vector(vectors[:0]).tolist() == [0, 0]
+    # What is older than the newest does not count.
+    np.testing.assert_allclose(taste_shares(many) @ many[:NEWEST], [1, 0], atol=1e-6)
+    assert not taste_shares(vectors[:0]).size
+    assert taste_shares(np.zeros((2, 3), np.float32)).tolist() == [0, 0]
 
 
 def bought(retriever: Retriever, *events: tuple[int, int, float]) -> None:
@@ -58,7 +60,7 @@ def test_the_newest_item_leads(retriever: Retriever) -> None:
         assert found.numbers[(found.sources & TASTE) > 0].tolist() == [following]
         items, _ = retriever.speaking(0)
         exponents = FilterShape().seed_exponent, FilterShape().target_exponent
-        walk, _ = walk_scores(retriever.graph.arrays, 0, items, recency_weights(len(items)), *exponents)
+        walk = walk_scores(retriever.graph.arrays, 0, items, recency_weights(len(items)), *exponents)[:, 0]
         np.testing.assert_array_equal(found.taste, walk[found.numbers])
 
 
