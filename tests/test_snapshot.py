@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +127,19 @@ def test_without_a_model_there_is_nothing_to_publish(tmp_path: Path, word_encode
     with Recommender.create(tmp_path / "new") as recommender, pytest.raises(NotTrainedError, match="graphrec train"):
         recommender.snapshot()
     assert Generations(tmp_path / "new").numbers() == []
+
+
+def test_a_state_whose_place_is_taken_goes_without_the_garbage_collector(shop: Path) -> None:
+    """The service keeps the collector from what it has opened (`gc.freeze`), so a cycle there would stay for ever."""
+    gc.disable()
+    try:
+        with Recommender.open(shop) as recommender, Follower(recommender):
+            recommender.recommend("u1", 5)
+            with recommender.reading() as state:
+                parts = [weakref.ref(part) for part in (state, state.retriever, state.retriever.propagation)]
+            del state
+            recommender.rebuild()
+            assert recommender.recommend("u1", 5).generation == 2
+            assert [part() for part in parts] == [None, None, None]
+    finally:
+        gc.enable()

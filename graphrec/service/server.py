@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from contextlib import ExitStack
@@ -50,8 +51,11 @@ def serve(
     sys.setswitchinterval(SWITCH)
     settings = tenants[0].settings
     with ExitStack() as stack:
+        app = opened(stack, tenants, pages, labels)
+        gc.collect()
+        gc.freeze()  # what is open stays: looking through it for garbage stops every answer for a sixth of a second
         config = uvicorn.Config(
-            opened(stack, tenants, pages, labels),
+            app,
             host=settings.host,
             port=settings.port,
             log_config=None,
