@@ -22,13 +22,12 @@ def as_markdown(found: list[dict[str, Any]]) -> str:
 def table_of(jobs: list[dict[str, Any]]) -> str:
     """Contenders as rows; a ratio is over the blocks and seeds that the full retrain has too."""
     figures: dict[str, dict[tuple[int, int], dict[str, float]]] = defaultdict(dict)
-    transfers: dict[str, list[float]] = defaultdict(list)
+    transfers: dict[str, list[dict[str, float]]] = defaultdict(list)
     for job in jobs:
         for block in job["blocks"]:
             figures[job["contender"]][job["seed"], block["block"]] = block
-        if "panel" in job:
-            before, after = job["panel"]["before"], job["panel"]["after"]
-            transfers[job["contender"]].append(float(np.mean([after[name] / before[name] - 1 for name in before])))
+        if "backward transfer" in job:
+            transfers[job["contender"]].append(job["backward transfer"])
     reference = figures.get(RETRAIN, {})
     cells = []
     for name, measured in figures.items():
@@ -42,7 +41,7 @@ def table_of(jobs: list[dict[str, Any]]) -> str:
             ]
             ratios.append(share([measured[key] for key in paired], [reference[key] for key in paired]))
         seconds = np.mean([block["fit_cpu_seconds"] for block in measured.values()])
-        transfer = f"{100 * np.mean(transfers[name]):+.1f} %" if transfers[name] else ""
+        transfer = transferred(transfers[name])
         cells.append(
             [
                 f"**{name}**" if name == "ours" else name,
@@ -82,6 +81,14 @@ def ratio(measured: list[dict[str, float]], reference: list[dict[str, float]], m
     apart = ours - value * theirs
     half = float(stdtrit(len(ours) - 1, 0.975)) * apart.std(ddof=1) / np.sqrt(len(ours)) / theirs.mean()
     return f"{value:.3f} ±{half:.3f}"
+
+
+def transferred(changes: list[dict[str, float]]) -> str:
+    """Mean over seeds, with half of the 95 % interval over questions, which are the same ones under every seed."""
+    if not changes:
+        return ""
+    change, error = (np.mean([each[name] for each in changes]) for name in ("change", "standard_error"))
+    return f"{100 * change:+.1f} ±{196 * error:.1f} %"
 
 
 def share(measured: list[dict[str, float]], reference: list[dict[str, float]]) -> str:

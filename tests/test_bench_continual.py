@@ -81,10 +81,10 @@ def test_every_contender_is_asked_for_the_same_blocks(script: ModuleType, data: 
     assert [job["blocks"][0]["block"] for job in found["full retrain"]] == [1, 2]
     assert all(0 <= block["recall"] <= 1 for jobs in found.values() for job in jobs for block in job["blocks"])
     for name in ("ours", "stale", "refreshed only", "fine-tune"):
-        assert set(found[name][0]["panel"]) == {"before", "after"}
-    unmoved = found["refreshed only"][0]["panel"]
-    assert unmoved["before"] == unmoved["after"]
-    assert "panel" not in found["EASE"][0]
+        assert found[name][0]["backward transfer"]["change"] > -1
+    assert found["refreshed only"][0]["backward transfer"] == {"change": 0, "standard_error": 0}
+    assert found["ours"][0]["backward transfer"]["standard_error"] > 0
+    assert "backward transfer" not in found["EASE"][0]
     text = script.as_markdown([job for jobs in found.values() for job in jobs])
     assert text.startswith("### online-retail")
     assert "| **ours** |" in text
@@ -125,14 +125,14 @@ def job_of(contender: str, values: list[float], seconds: float, seed: int = 0) -
 
 def test_ratios_are_over_the_blocks_that_both_have(script: ModuleType) -> None:
     ours = job_of("ours", [0.1, 0.2, 0.9], 5.0)
-    ours["panel"] = {"before": {"recall": 0.2, "ndcg": 0.4}, "after": {"recall": 0.19, "ndcg": 0.4}}
+    ours["backward transfer"] = {"change": -0.025, "standard_error": 0.01}
     retrain = [job_of("full retrain", [0.1, 0.3], 50.0)]
     table = script.as_markdown([ours, *retrain])
     row = next(line for line in table.splitlines() if line.startswith("| **ours**"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1] == ".4000"  # of its own three blocks
     assert cells[5].startswith("0.750 ±")
-    assert cells[7:] == ["5.00", "10.0 %", "-2.5 %", "3"]
+    assert cells[7:] == ["5.00", "10.0 %", "-2.5 ±2.0 %", "3"]
     reference = next(line for line in table.splitlines() if line.startswith("| full retrain"))
     assert "1.000 ±0.000" in reference
     assert "100.0 %" in reference

@@ -10,7 +10,7 @@ import pytest
 from graphrec.config import Config
 from graphrec.embedding.graphsage import SageWeights
 from graphrec.embedding.spectral import SpectralBasis, cholesky_qr
-from graphrec.evaluation.backward_transfer import Panel
+from graphrec.evaluation.backward_transfer import Panel, transfer
 from graphrec.training.trainer import Trained, fit
 
 CONFIG = Config(
@@ -39,7 +39,13 @@ def test_what_knows_more_but_has_learned_the_same_answers_the_same(log, trained)
         basis=SpectralBasis(basis.users, items, basis.values),
         model=replace(trained.model, sage=trained.model.sage.turned(rotation)),
     )
-    assert panel.quality(turned) == pytest.approx(panel.quality(trained), abs=0.02)
+    before, after = panel.quality(trained), panel.quality(turned)
+    assert {name: values.mean() for name, values in after.items()} == pytest.approx(
+        {name: values.mean() for name, values in before.items()}, abs=0.02
+    )
+    change, error = transfer(before, after)
+    assert abs(change) < 0.05
+    assert error < 0.05
 
 
 def test_forgetting_shows(log, trained) -> None:
@@ -51,4 +57,15 @@ def test_forgetting_shows(log, trained) -> None:
     }
     lost = replace(trained, model=replace(trained.model, sage=SageWeights(**noise), popularity_weight=0.0))
     kept = replace(trained, model=replace(trained.model, popularity_weight=0.0))
-    assert panel.quality(lost)["ndcg@20"] < 0.8 * panel.quality(kept)["ndcg@20"]
+    change, error = transfer(panel.quality(kept), panel.quality(lost))
+    assert change < -0.2
+    assert change + 2 * error < 0
+
+
+def test_a_change_is_relative_and_its_error_is_over_questions() -> None:
+    before = {"recall": np.array([0.5, 0.0, 1.0, 0.5]), "ndcg": np.array([0.2, 0.2, 0.4, 0.8])}
+    after = {"recall": np.array([0.5, 0.0, 0.5, 0.5]), "ndcg": np.array([0.2, 0.2, 0.4, 0.8])}
+    change, error = transfer(before, after)
+    assert change == pytest.approx((-0.25 + 0.0) / 2)
+    assert error == pytest.approx(np.array([0, 0, -0.5, 0]).std() / 2)
+    assert transfer(before, before) == (0, 0)
