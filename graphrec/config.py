@@ -260,9 +260,6 @@ class UpdateSettings(Stage):
         default=4, description="of the ranking heads on the new lists; 0 = they stay"
     )
     ranker_learning_rate: float = Field(default=2e-3, gt=0)
-    ranker_memory: float = Field(
-        default=0.5, ge=0, lt=1, description="how much of the heads' weights stays as it was, against forgetting"
-    )
     ranker_users: Positive = Field(default=1_000, description="users at most whose lists the returning head learns")
     session_events: Positive = Field(default=200, description="events at most whose lists the session head learns")
 

@@ -48,13 +48,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "basis kept": {"freeze": "head+sage"},
     "heads alone": {"freeze": "head"},
     "heads kept": {"ranker_epochs": 0},
-    "heads without memory": {"ranker_memory": 0.0},
     "float32 alone": {"mixed_precision": False},
 }
 
 # What is usually called fine-tuning: the network on new events, and nothing else.
 FINE_TUNE = {"replay": "none", "moments": False, "freeze": "head+sage", "distil_vectors": 0.0, "distil_lists": 0.0}
-FINE_TUNE |= {"ema": 0.0, "check_share": 0.0, "average": 1, "ranker_memory": 0.0}
+FINE_TUNE |= {"ema": 0.0, "check_share": 0.0, "average": 1}
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,11 @@
 
 The lists are those that the live state would have made before it took the events in, which is all that a head can
 honestly learn from. Features keep the standard they were trained in. Each head holds out another fifth of the lists,
-and stays as it was where it orders them no better after all. Half of what it was stays in any case: so it forgets less,
-and loses nothing on what comes.
+and stays as it was where it orders them no better after all.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -96,17 +94,7 @@ def continued_head(
         )
         networks.append(network)
         progress(number + 1, len(head.weight1))
-    return between(head, ranker_of(networks, head.mean, head.deviation), settings.ranker_memory)
-
-
-def between(old: Ranker, new: Ranker, memory: float) -> Ranker:
-    """The mean of a head's weights and of those it learned on to, which orders old lists and new ones well.
-
-    Few epochs at a low rate do not leave the basin of the loss that the old weights lie in, so what lies between them
-    is no worse than either (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
-    """
-    parts = {name: getattr(new, name) for name in ("weight1", "bias1", "weight2", "bias2", "weight3")}
-    return replace(new, **{name: memory * getattr(old, name) + (1 - memory) * part for name, part in parts.items()})
+    return ranker_of(networks, head.mean, head.deviation)
 
 
 def _network(head: Ranker, number: int) -> nn.Sequential:

@@ -35,7 +35,7 @@ def test_a_head_learns_the_same_with_another_rounding(monkeypatch: pytest.Monkey
     head, changed = learned_head(NAMES.index("walk")), planted(NAMES.index("taste"))
 
     def learned(mixed: bool) -> Ranker:
-        changes = {"ranker_epochs": 30, "ranker_learning_rate": 1e-2, "ranker_memory": 0.0, "mixed_precision": mixed}
+        changes = {"ranker_epochs": 30, "ranker_learning_rate": 1e-2, "mixed_precision": mixed}
         found = continued_head(changed, head, 2, CONFIG.update.model_copy(update=changes), nothing)
         assert found is not None
         return found

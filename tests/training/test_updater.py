@@ -273,30 +273,13 @@ def hits(head: Ranker, rows: list[tuple[np.ndarray, np.ndarray]]) -> float:
 def test_a_head_learns_on_from_more_lists() -> None:
     one, other = NAMES.index("walk"), NAMES.index("taste")
     head, changed = learned_head(one), planted(other)
-    changes = {"ranker_epochs": 30, "ranker_learning_rate": 1e-2, "ranker_memory": 0.0}
-    settings = CONFIG.update.model_copy(update=changes)
+    settings = CONFIG.update.model_copy(update={"ranker_epochs": 30, "ranker_learning_rate": 1e-2})
     updated = ranker_updater.continued_head(changed, head, 2, settings, nothing)
     assert updated is not None
     assert hits(updated, changed) > hits(head, changed) + 0.3
     assert updated.weight1.shape == head.weight1.shape
     np.testing.assert_array_equal(updated.mean, head.mean)
     assert ranker_updater.continued_head(changed[:5], head, 2, settings, nothing) is head  # too few lists
-
-
-def test_a_head_that_remembers_still_knows_what_it_knew() -> None:
-    one, other = NAMES.index("walk"), NAMES.index("taste")
-    head, before, changed = learned_head(one), planted(one), planted(other)
-
-    def updated(memory: float) -> Ranker:
-        changes = {"ranker_epochs": 30, "ranker_learning_rate": 1e-2, "ranker_memory": memory}
-        found = ranker_updater.continued_head(changed, head, 2, CONFIG.update.model_copy(update=changes), nothing)
-        assert found is not None
-        return found
-
-    forgetful, mindful = updated(0.0), updated(0.5)
-    assert hits(mindful, before) > hits(forgetful, before) + 0.1
-    assert hits(mindful, changed) > hits(head, changed) + 0.1
-    np.testing.assert_allclose(mindful.weight1, (head.weight1 + forgetful.weight1) / 2, atol=1e-6)
 
 
 def test_without_epochs_the_heads_stay_and_no_list_is_made(log) -> None:
