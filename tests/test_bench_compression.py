@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import sys
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from bench_scripts import as_module
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "bench_compression"
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as the script sets it for itself
-    loader = SourceFileLoader("bench_compression", str(SCRIPT))
-    spec = spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = module_from_spec(spec)
-    loader.exec_module(module)
-    return module
+    return as_module(SCRIPT, monkeypatch)
 
 
 def test_the_sample_has_a_text_for_nearly_every_item(script: ModuleType) -> None:

@@ -6,15 +6,12 @@ import argparse
 import json
 import subprocess
 import sys
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from bench_scripts import as_module, write_log
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "bench_continual"
 
@@ -22,14 +19,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "bench_continual"
 @pytest.fixture
 def script(words, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script as a module, with an encoder that reads word by word and little training."""
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-    loader = SourceFileLoader("bench_continual", str(SCRIPT))
-    spec = spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, loader.name, module)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    loader.exec_module(module)
+    module = as_module(SCRIPT, monkeypatch)
     monkeypatch.setattr(sys.modules[module.stream.__module__], "TextEncoder", words)
     monkeypatch.setattr(module, "warm_up", lambda setting: None)
     for name, value in {
@@ -45,16 +35,7 @@ def script(words, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.fixture
 def data(tmp_path: Path, world) -> Path:
     folder = tmp_path / "data" / "online-retail"
-    folder.mkdir(parents=True)
-    events = {
-        "user_id": [event.user for event in world.events],
-        "item_id": [event.item for event in world.events],
-        "event": [event.kind for event in world.events],
-        "timestamp": [event.microseconds // 1_000_000 for event in world.events],
-    }
-    pq.write_table(pa.table(events), folder / "interactions.parquet")
-    texts = {"item_id": [item.id for item in world.items], "text": [item.text for item in world.items]}
-    pq.write_table(pa.table(texts), folder / "items.parquet")
+    write_log(folder, world, [item.text for item in world.items])
     return folder.parent
 
 

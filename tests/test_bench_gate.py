@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from bench_scripts import as_module
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "bench_gate"
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    loader = SourceFileLoader("bench_gate", str(SCRIPT))
-    spec = spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = module_from_spec(spec)
-    loader.exec_module(module)
-    return module
+    return as_module(SCRIPT, monkeypatch)
 
 
 def test_a_good_and_a_poisoned_batch_of_a_moment(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from bench_scripts import as_module
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "bench_open"
 EVENTS, TAIL = 6_000, 400
@@ -17,14 +16,7 @@ EVENTS, TAIL = 6_000, 400
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    loader = SourceFileLoader("bench_open", str(SCRIPT))
-    spec = spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, loader.name, module)
-    loader.exec_module(module)
+    module = as_module(SCRIPT, monkeypatch)
     for owner, name in (function for functions in module.STAGES.values() for function in functions):
         monkeypatch.setattr(owner, name, owner.__dict__[name])  # so that what `watch` replaces is put back
     return module

@@ -6,8 +6,6 @@ import argparse
 import json
 import subprocess
 import sys
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bench_scripts import as_module
 
 from graphrec.evaluation.protocols import Split, prequential_splits
 from graphrec.events.interactions import Interactions
@@ -26,14 +25,7 @@ USERS, ITEMS = 60, 40
 @pytest.fixture
 def script(words, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script as a module, with an encoder that reads word by word and little training."""
-    loader = SourceFileLoader("bench_quality", str(SCRIPT))
-    spec = spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, loader.name, module)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-    loader.exec_module(module)
+    module = as_module(SCRIPT, monkeypatch)
     monkeypatch.setattr(sys.modules[module.stream.__module__], "TextEncoder", words)
     monkeypatch.setattr(module, "STRANGERS", 7)
     for name, value in {"STEPS": "3", "BATCH_SIZE": "64", "RANKER_SEEDS": "1"}.items():

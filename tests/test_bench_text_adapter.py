@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from bench_scripts import as_module, write_log
 
 from graphrec.events.interactions import Interactions
 
@@ -21,14 +18,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "bench_text_adapter"
 
 @pytest.fixture
 def script(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    loader = SourceFileLoader("bench_text_adapter", str(SCRIPT))
-    spec = spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, loader.name, module)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-    loader.exec_module(module)
+    module = as_module(SCRIPT, monkeypatch)
     monkeypatch.setenv("GRAPHREC_TEXT__MODEL", str(tiny_bert))
     monkeypatch.setattr("graphrec.training.cold_trainer._FEWEST_HELD_OUT", 2)
     return module
@@ -37,16 +27,8 @@ def script(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.fixture
 def data(tmp_path: Path, world) -> Path:
     folder = tmp_path / "data" / "world"
-    folder.mkdir(parents=True)
-    events = {
-        "user_id": [event.user for event in world.events],
-        "item_id": [event.item for event in world.events],
-        "event": [event.kind for event in world.events],
-        "timestamp": [event.microseconds // 1_000_000 for event in world.events],
-    }
     texts = [f"{('garden', 'kitchen')[int(item.id[1:]) % 2]} w{n % 7} w{n % 5}" for n, item in enumerate(world.items)]
-    pq.write_table(pa.table(events), folder / "interactions.parquet")
-    pq.write_table(pa.table({"item_id": [item.id for item in world.items], "text": texts}), folder / "items.parquet")
+    write_log(folder, world, texts)
     return folder.parent
 
 

@@ -66,11 +66,8 @@ class History:
 
     def runs(self, abandoned: Collection[str] | None = None) -> list[Run]:
         """Every run, oldest first; `abandoned` are those of the ones without an end that nobody is at, None = all."""
-        gone = "the process ended before the job did"
         return [
-            replace(run, outcome=ABANDONED, error=gone)
-            if run.outcome == RUNNING and (abandoned is None or run.id in abandoned)
-            else run
+            _given_up(run) if run.outcome == RUNNING and (abandoned is None or run.id in abandoned) else run
             for run in self._newest()
         ]
 
@@ -80,10 +77,9 @@ class History:
 
     def close_abandoned(self) -> None:
         """Write the end of every run that has none; for the one process that may run jobs, when it runs none."""
-        unended = self.unended()
-        for run in self.runs():
-            if run.id in unended:
-                self.note(run)
+        for run in self._newest():
+            if run.outcome == RUNNING:
+                self.note(_given_up(run))
 
     def _newest(self) -> list[Run]:
         """What is known of every run, oldest first."""
@@ -94,6 +90,10 @@ class History:
         for row in self._log.rows():
             with suppress(TypeError):  # torn by a crash, or of another version
                 yield Run(**row)
+
+
+def _given_up(run: Run) -> Run:
+    return replace(run, outcome=ABANDONED, error="the process ended before the job did")
 
 
 def last_counted(runs: Sequence[Run], jobs: Collection[str]) -> Run | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,9 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 from browser import DESKTOP, PHONE, Page, chromium, until
-from starlette.types import ASGIApp
+from listening import at_a_port
 
 from graphrec.operation_settings import ServeSettings
 from graphrec.recommender import Recommender
@@ -49,18 +47,6 @@ def serving(recommender: Recommender) -> Iterator[str]:
     """The address of a service in a thread of this process."""
     with at_a_port(create_app(recommender, ServeSettings())) as address:
         yield address
-
-
-@contextmanager
-def at_a_port(app: ASGIApp) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    server.should_exit = True
-    thread.join()
 
 
 def shown(page: Page, address: str, **how) -> None:

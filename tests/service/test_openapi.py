@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import threading
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
+from listening import at_a_port
 
 from graphrec.operation_settings import ServeSettings
 from graphrec.recommender import Recommender
@@ -34,19 +32,13 @@ def address(trained_once: Path, tmp_path_factory: pytest.TempPathFactory, words)
         with Recommender.open(path) as recommender:
             app = create_app(recommender, ServeSettings(wait_seconds=0.2))
             patch.setattr(app.state.running.jobs, "begin", lambda job: job != "train")  # what jobs do is not the point
-            server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
-            thread = threading.Thread(target=server.run)
-            thread.start()
-            while not server.started:
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-            server.should_exit = True
-            thread.join()
+            with at_a_port(app) as here:
+                yield here
 
 
 @pytest.fixture
 def api_schema(address: str):
-    return schemathesis.openapi.from_url(f"{address}/openapi.json")
+    return schemathesis.openapi.from_url(f"{address}openapi.json")
 
 
 MODES = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
